@@ -1,1 +1,3 @@
 //! Splitpool.
+
+pub mod config;

@@ -1,1 +1,68 @@
-//! Placeholder.
+//! Bytes and their meaning, for both databases. No tokio, no clock, no SQL, no hosts.
+//!
+//! The two databases have no useful common message set, but a pooler asks both the
+//! same few questions: where does this frame end, what does the client want, is the
+//! reply over, what is the transaction's state? So this crate shares *verdicts* (the
+//! traits and small enums at this level) and keeps *messages* in one folder a database.
+//!
+//! A trait item may exist here only if both databases can answer it honestly.
+
+pub mod fault;
+pub mod frame;
+pub mod handshake;
+pub mod held;
+pub mod own;
+pub mod postgres;
+pub mod secret;
+pub mod settings;
+pub mod tracker;
+
+pub use fault::{Fault, Severity};
+pub use frame::{Head, ProtocolError};
+pub use held::Held;
+pub use secret::Secret;
+pub use settings::Settings;
+
+use handshake::{Dial, Login};
+use own::{Errand, OwnReply};
+use tracker::{Memory, Tracker};
+
+/// One database's wire protocol: a family of types that the shared core is generic over.
+pub trait Protocol: Sized + Send + Sync + 'static {
+    /// The protocol's name in logs and metrics.
+    const NAME: &'static str;
+    /// We play the database towards a client that signs in.
+    type Login: Login<CancelKey = Self::CancelKey>;
+    /// We play the client towards a backend that we sign in to.
+    type Dial: Dial<Memory = Self::Memory>;
+    /// Judges both directions of one session.
+    type Tracker: Tracker<Memory = Self::Memory, Registry = Self::Registry>;
+    /// What one backend connection holds between leases: settings, prepared statements.
+    type Memory: Memory<CancelKey = Self::CancelKey>;
+    /// What all sessions of a process share, such as the texts of prepared statements.
+    type Registry: Default + Send + Sync + 'static;
+    /// Names one connection to whoever wants to cancel what runs on it.
+    type CancelKey: Clone + Send + Sync + Eq + std::hash::Hash + 'static;
+    /// Reads the reply to something Splitpool itself asked a backend.
+    type OwnReply: OwnReply;
+
+    /// The header of the frame at the start of `bytes`, or `None` if it is cut.
+    fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError>;
+
+    /// Appends `fault` as a client of this database expects it. `ready` also appends what
+    /// makes the client send its next request, for faults that do not end the session.
+    fn encode_fault(fault: &Fault, ready: bool, out: &mut Vec<u8>);
+
+    /// Appends what a client is told once it has signed in: the values that the database
+    /// reports, the key to cancel with, and that it may begin.
+    fn encode_welcome(reported: &[(String, String)], key: &Self::CancelKey, out: &mut Vec<u8>);
+
+    /// Appends a request of Splitpool's own to an idle backend.
+    fn encode_errand(errand: &Errand<'_>, out: &mut Vec<u8>);
+
+    /// How to cancel what runs under `key`.
+    fn cancel(key: &Self::CancelKey) -> handshake::CancelBy;
+
+    /// A new key for a client, from `random` bytes; long if the client understands it.
+    fn new_cancel_key(random: [u8; 36], long: bool) -> Self::CancelKey;
+}

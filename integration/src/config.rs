@@ -1,0 +1,101 @@
+//! The proxy's configuration file, as a value that a test changes and writes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::cluster::Cluster;
+use crate::{PASSWORD, paths};
+
+/// One server of the cluster, as the proxy is told of it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `host:port`.
+    pub address: String,
+    /// `primary`, `replica` or `auto`.
+    pub role: &'static str,
+    /// Weight in balancing.
+    pub weight: u32,
+}
+
+impl Endpoint {
+    /// An endpoint whose role the proxy finds out.
+    pub fn auto(address: String) -> Self {
+        Self { address, role: "auto", weight: 1 }
+    }
+}
+
+/// A configuration with one cluster, `main`, that serves the database `app`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub postgres: u16,
+    /// Metrics and probes.
+    pub http: u16,
+    /// Keys of `[clusters.main]`, as TOML values.
+    pub cluster: BTreeMap<&'static str, String>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Role and password of those who may sign in.
+    pub users: Vec<(String, String)>,
+    /// Roles that may use the console.
+    pub admins: Vec<String>,
+    /// Appended as it is.
+    pub extra: String,
+}
+
+impl Config {
+    /// Free ports, and the servers of a cluster.
+    pub fn of(cluster: &Cluster) -> Self {
+        Self::over(cluster.servers().map(|server| Endpoint::auto(server.address())).collect())
+    }
+
+    /// Free ports, and these endpoints.
+    pub fn over(endpoints: Vec<Endpoint>) -> Self {
+        let users = ["app", "other"].map(|name| (name.to_owned(), PASSWORD.to_owned()));
+        let config = Self {
+            postgres: paths::free_port(),
+            http: paths::free_port(),
+            cluster: BTreeMap::new(),
+            endpoints,
+            users: users.to_vec(),
+            admins: vec!["app".to_owned()],
+            extra: String::new(),
+        };
+        config.text("engine", "postgres").text("probe_interval", "100ms").raw("pool_size", "20")
+    }
+
+    /// Sets a key of the cluster to a string: `.text("max_lag", "1s")`.
+    pub fn text(self, key: &'static str, value: &str) -> Self {
+        self.raw(key, &format!("{value:?}"))
+    }
+
+    /// Sets a key of the cluster to a TOML value: `.raw("pool_size", "5")`.
+    pub fn raw(mut self, key: &'static str, value: &str) -> Self {
+        self.cluster.insert(key, value.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[listen]")?;
+        writeln!(f, "postgres = \"127.0.0.1:{}\"", self.postgres)?;
+        writeln!(f, "http = \"127.0.0.1:{}\"", self.http)?;
+        writeln!(f, "\n[clusters.main]")?;
+        for (key, value) in &self.cluster {
+            writeln!(f, "{key} = {value}")?;
+        }
+        for Endpoint { address, role, weight } in &self.endpoints {
+            writeln!(f, "[[clusters.main.endpoints]]")?;
+            writeln!(f, "address = \"{address}\"\nrole = \"{role}\"\nweight = {weight}")?;
+        }
+        writeln!(f, "\n[databases.app]\ncluster = \"main\"\ndbname = \"app\"")?;
+        for (name, password) in &self.users {
+            writeln!(f, "\n[users.{name}]\npassword = \"{password}\"")?;
+            if self.admins.contains(name) {
+                writeln!(f, "admin = true")?;
+            }
+        }
+        write!(f, "{}", self.extra)
+    }
+}

@@ -1,0 +1,155 @@
+//! Where things are: the target directory, the databases' programs, scratch space, free ports.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::keeper;
+
+/// What installs the databases' programs on Debian.
+pub const INSTALL: &str = "apt-get install -y postgresql";
+
+/// The directory cargo builds into, found from the program that runs.
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("a running program has a path");
+    program
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").exists())
+        .map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+}
+
+/// The proxy's binary: `SPLITPOOL_BIN`, or the release build, or the debug build.
+///
+/// # Panics
+/// When there is none, with the line that builds it.
+pub fn splitpool() -> PathBuf {
+    if let Some(path) = std::env::var_os("SPLITPOOL_BIN") {
+        return path.into();
+    }
+    let mut places = ["release", "debug"].map(|profile| target().join(profile).join("splitpool")).into_iter();
+    places.find(|path| path.exists()).expect("no splitpool binary: cargo build --release")
+}
+
+/// A program of PostgreSQL's newest installation, or one in PATH.
+///
+/// # Panics
+/// When there is none, with the line that installs it.
+pub fn postgres_program(name: &str) -> PathBuf {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name)))
+        })
+        .filter(|(_, path)| path.exists())
+        .collect();
+    found.sort();
+    found
+        .pop()
+        .map(|(_, path)| path)
+        .or_else(|| in_path(name))
+        .unwrap_or_else(|| panic!("no {name}: {INSTALL}"))
+}
+
+/// A program in PATH, or where Debian keeps those of the system.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|path| path.exists())
+}
+
+/// The account that databases run under: they refuse root. None: the one we run under.
+///
+/// # Panics
+/// When we are root and the account `postgres` is missing, with the line that makes it.
+pub fn account() -> Option<(u32, u32)> {
+    static ACCOUNT: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    *ACCOUNT.get_or_init(|| {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let id = |flag: &str| -> Option<u32> {
+            let out = Command::new("id").args([flag, "postgres"]).output().ok()?;
+            String::from_utf8(out.stdout).ok()?.trim().parse().ok()
+        };
+        let account = id("-u").zip(id("-g"));
+        assert!(account.is_some(), "no account postgres: {INSTALL}");
+        account
+    })
+}
+
+/// Gives a tree to the account that databases run under.
+pub fn hand_over(path: &Path) {
+    let Some((user, group)) = account() else { return };
+    chown(path, Some(user), Some(group)).expect("root may give files away");
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            hand_over(&entry.path());
+        } else {
+            chown(entry.path(), Some(user), Some(group)).expect("root may give files away");
+        }
+    }
+}
+
+/// Whether others may pass through every directory down to this one.
+fn is_traversable(path: &Path) -> bool {
+    path.ancestors().filter_map(|dir| fs::metadata(dir).ok()).all(|meta| meta.mode() & 0o001 != 0)
+}
+
+/// A directory under the target directory, or under the system's for temporary files where the databases'
+/// account could not reach it.
+pub fn shared_dir(name: &str) -> PathBuf {
+    let target = target();
+    let target = fs::canonicalize(&target).unwrap_or(target);
+    let base = if account().is_none() || is_traversable(&target) {
+        target.join("integration")
+    } else {
+        std::env::temp_dir().join("splitpool-integration")
+    };
+    let dir = base.join(name);
+    fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    dir
+}
+
+/// A new directory that is removed with this value, or with the process.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes one; `name` only helps a reader.
+    pub fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = shared_dir(&format!("splitpool-run-{}-{number}-{name}", std::process::id()));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own directory");
+        keeper::keep_dir(&path);
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // The keeper tries again if a process still writes into it.
+        if std::env::var_os("SPLITPOOL_KEEP").is_some() || fs::remove_dir_all(&self.0).is_ok() {
+            keeper::forget_dir(&self.0);
+        }
+    }
+}
+
+/// A loopback port that nothing listens on.
+pub fn free_port() -> u16 {
+    let probe = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    probe.local_addr().expect("a bound socket has an address").port()
+}

@@ -1,0 +1,162 @@
+//! A cancel ends the statement it was meant for, or nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use integration::{Stage, Wire, frame, holds};
+
+/// Asks the proxy to cancel what the owner of this key runs, and waits until it has been dealt with.
+fn cancel(stage: &Stage, key: &(u32, Vec<u8>)) {
+    let mut wire = Wire::connect(stage.proxy.port()).expect("the proxy accepts");
+    wire.send(&frame::cancel(key.0, &key.1)).expect("the proxy reads");
+    assert!(wire.ends_within(Duration::from_secs(10)), "a cancel's connection stays open");
+}
+
+fn key(wire: &Wire) -> (u32, Vec<u8>) {
+    wire.key.clone().expect("the proxy gave a key")
+}
+
+fn running(stage: &Stage, text: &str) -> usize {
+    let ask = format!("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = '{text}'");
+    stage.cluster.servers().map(|server| server.value(&ask).parse::<usize>().unwrap_or(0)).sum()
+}
+
+#[test]
+fn ends_a_statement_wherever_it_runs() {
+    let stage = Stage::new(1, |config| config.text("consistency", "eventual"));
+    let mut wire = stage.proxy.session();
+    let key = key(&wire);
+    for (begin, sql) in [
+        ("", "SELECT pg_sleep(61)"),
+        ("", "SELECT count(*) FROM generate_series(1, 4000000000) n"),
+        ("BEGIN", "SELECT pg_sleep(62)"),
+    ] {
+        wire.query(begin);
+        wire.send(&frame::query(sql)).unwrap();
+        holds("running statements", Duration::from_secs(10), 1, || running(&stage, sql));
+        let begun = Instant::now();
+        cancel(&stage, &key);
+        assert_eq!(wire.reply().unwrap().code(), "57014", "{sql}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        wire.query("ROLLBACK").ok();
+        assert_eq!(wire.value("SELECT 1"), "1");
+    }
+    wire.send(&[frame::unnamed("SELECT pg_sleep(63)", &[]), frame::sync()].concat()).unwrap();
+    holds("running statements", Duration::from_secs(10), 1, || running(&stage, "SELECT pg_sleep(63)"));
+    cancel(&stage, &key);
+    assert_eq!(wire.reply().unwrap().code(), "57014");
+}
+
+#[test]
+fn a_wrong_key_does_nothing() {
+    let stage = Stage::new(0, |config| config);
+    let mut wire = stage.proxy.session();
+    let (process, mut secret) = key(&wire);
+    wire.send(&frame::query("SELECT pg_sleep(1.5)")).unwrap();
+    holds("running statements", Duration::from_secs(1), 1, || running(&stage, "SELECT pg_sleep(1.5)"));
+    secret[0] ^= 1;
+    cancel(&stage, &(process, secret.clone()));
+    cancel(&stage, &(process, Vec::new()));
+    cancel(&stage, &(process, vec![0; 256]));
+    cancel(&stage, &(process.wrapping_add(1), secret));
+    assert_eq!(wire.reply().unwrap().code(), "");
+}
+
+#[test]
+fn every_client_has_a_key_of_its_own() {
+    let stage = Stage::new(0, |config| config);
+    let sessions: Vec<Wire> = (0..50).map(|_| stage.proxy.session()).collect();
+    let mut keys: Vec<_> = sessions.iter().map(key).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), sessions.len());
+}
+
+#[test]
+fn a_late_cancel_does_not_hit_the_next_client() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1"));
+    let mut early = stage.proxy.session();
+    let mut late = stage.proxy.session();
+    let key = key(&early);
+    for _ in 0..20 {
+        early.query("BEGIN; SELECT 1; COMMIT").ok();
+        late.send(&frame::query("BEGIN; SELECT pg_sleep(0.05); COMMIT")).unwrap();
+        cancel(&stage, &key);
+        assert_eq!(late.reply().unwrap().code(), "", "hit by the cancel of a client that was done");
+    }
+}
+
+#[test]
+fn a_storm_of_cancels_hits_only_its_own_client() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "2"));
+    let over = AtomicBool::new(false);
+    let mut target = stage.proxy.session();
+    let key = key(&target);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                cancel(&stage, &key);
+            }
+        });
+        let bystanders: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut wire = stage.proxy.session();
+                    let mut hits = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        hits += usize::from(!wire.query("SELECT pg_sleep(0.003)").code().is_empty());
+                        hits += usize::from(!wire.execute("SELECT 1", &[]).code().is_empty());
+                    }
+                    hits
+                })
+            })
+            .collect();
+        let begun = Instant::now();
+        let mut own = 0;
+        while begun.elapsed() < Duration::from_secs(4) {
+            let code = target.query("SELECT pg_sleep(0.002)").code().to_owned();
+            assert!(["", "57014"].contains(&code.as_str()), "{code}");
+            own += usize::from(code == "57014");
+        }
+        over.store(true, Ordering::Relaxed);
+        let hits: usize = bystanders.into_iter().map(|thread| thread.join().expect("a bystander ends")).sum();
+        println!("{own} own statements were cancelled");
+        assert_eq!(hits, 0, "statements of others were cancelled");
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_a_backend_can_cancel() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1").text("query_wait_timeout", "30s"));
+    let mut holder = stage.proxy.session();
+    holder.query("BEGIN; SELECT 1").ok();
+    let mut waiting = stage.proxy.session();
+    let key = key(&waiting);
+    waiting.send(&frame::query("SELECT 2")).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    let begun = Instant::now();
+    cancel(&stage, &key);
+    assert_eq!(waiting.reply().unwrap().code(), "57014");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(holder.query("COMMIT").code(), "");
+    assert_eq!(waiting.value("SELECT 3"), "3");
+}
+
+#[test]
+fn a_copy_can_be_cancelled() {
+    let stage = Stage::new(0, |config| config);
+    stage.cluster.prepare("CREATE TABLE t (n int)");
+    let mut wire = stage.proxy.session();
+    let key = key(&wire);
+    wire.send(&frame::query("COPY t FROM STDIN")).unwrap();
+    wire.read_to(b'G').unwrap();
+    wire.send(&frame::copy_data(b"1\n")).unwrap();
+    cancel(&stage, &key);
+    // The database sees the cancel with the next piece of data.
+    wire.send(&frame::copy_data(b"2\n")).ok();
+    wire.send(&frame::copy_done()).ok();
+    let reply = wire.reply().unwrap();
+    assert!(["57014", ""].contains(&reply.code()), "{reply:?}");
+    assert_eq!(wire.value("SELECT 1"), "1");
+}

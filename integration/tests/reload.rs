@@ -1,0 +1,206 @@
+//! A change of the configuration costs no query, and a wrong one changes nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use integration::config::Endpoint;
+use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, holds, until};
+use rustix::process::Signal;
+
+const SCHEMA: &str =
+    "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 20) n";
+
+/// Runs reads, writes and transactions in some sessions while `change` runs; returns how many, and what failed.
+fn under_load(port: u16, change: impl FnOnce()) -> (usize, Vec<String>) {
+    let over = AtomicBool::new(false);
+    let done = AtomicUsize::new(0);
+    let failed = thread::scope(|scope| {
+        let sessions: Vec<_> = (1..=6)
+            .map(|id| {
+                let (over, done) = (&over, &done);
+                scope.spawn(move || {
+                    let mut failed = Vec::new();
+                    let mut wire = Wire::login(&Login::new(port, "app", PASSWORD, "app")).expect("signs in");
+                    while !over.load(Ordering::Relaxed) && failed.len() < 5 {
+                        let texts = [
+                            format!("SELECT v FROM t WHERE id = {id}"),
+                            format!("UPDATE t SET v = v + 1 WHERE id = {id}"),
+                            format!("BEGIN; SELECT v FROM t WHERE id = {id}; COMMIT"),
+                            "SELECT count(*), pg_sleep(0.002) FROM t".to_owned(),
+                        ];
+                        for sql in texts {
+                            match wire.try_query(&sql) {
+                                Ok(reply) => {
+                                    failed.extend(reply.error.map(|error| format!("{error}: {sql}")))
+                                }
+                                Err(error) => {
+                                    failed.push(format!("{error}: {sql}"));
+                                    return failed;
+                                }
+                            }
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // New sessions come all the time, too.
+                        match Wire::login(&Login::new(port, "app", PASSWORD, "app")) {
+                            Ok(mut other) => drop(other.try_query("SELECT 1")),
+                            Err(error) => failed.push(format!("sign-in: {error}")),
+                        }
+                    }
+                    failed
+                })
+            })
+            .collect();
+        change();
+        over.store(true, Ordering::Relaxed);
+        sessions.into_iter().flat_map(|session| session.join().expect("a session's thread ends")).collect()
+    });
+    (done.into_inner(), failed)
+}
+
+fn with(config: &Config, servers: &[&integration::Server]) -> Config {
+    let endpoints = servers.iter().map(|server| Endpoint::auto(server.address())).collect();
+    Config { endpoints, ..config.clone() }
+}
+
+#[test]
+fn a_replica_leaves_and_returns_under_load_without_a_failed_query() {
+    let mut stage = Stage::new(2, |config| config.text("consistency", "eventual"));
+    stage.cluster.prepare(SCHEMA);
+    let Stage { proxy, cluster } = &mut stage;
+    let (one, two) = (&cluster.replicas[0], &cluster.replicas[1]);
+    let all = proxy.config().clone();
+    let port = proxy.port();
+    let clients = |server: &integration::Server| {
+        server.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
+    };
+    let (done, failed) = under_load(port, || {
+        for _ in 0..3 {
+            proxy.rewrite(with(&all, &[&cluster.primary, one]));
+            holds("sessions on the removed replica", Duration::from_secs(15), "0".to_owned(), || {
+                clients(two)
+            });
+            proxy.rewrite(all.clone());
+            proxy.await_reads_on(&[one.port(), two.port()]);
+        }
+    });
+    assert!(done > 100 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+}
+
+#[test]
+fn a_wrong_file_changes_nothing() {
+    let stage = Stage::new(2, |config| config.text("consistency", "eventual"));
+    stage.cluster.prepare(SCHEMA);
+    let proxy = &stage.proxy;
+    let good = proxy.config().to_string();
+    let ports: Vec<u16> = stage.cluster.replicas.iter().map(integration::Server::port).collect();
+    let wrong = [
+        "this is not TOML [".to_owned(),
+        String::new(),
+        good.replace("[clusters.main]", "[clusters.main]\nno_such_key = 1"),
+        good.replace("engine = \"postgres\"", "engine = \"oracle\""),
+        good.replace("cluster = \"main\"", "cluster = \"missing\""),
+        good.replace("probe_interval = \"100ms\"", "probe_interval = \"soon\""),
+    ];
+    let (_, failed) = under_load(proxy.port(), || {
+        for text in &wrong {
+            let before = proxy.log().len();
+            proxy.rewrite_text(text);
+            until(&format!("the log speaks of {text:.40}"), Duration::from_secs(10), || {
+                (proxy.log().len() > before).then_some(())
+            });
+            proxy.await_reads_on(&ports);
+        }
+    });
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(proxy.is_running());
+    // The next good file is taken as if nothing had been.
+    proxy.rewrite_text(&good.replace("pool_size = 20", "pool_size = 3"));
+    most_backends(&stage, 3);
+}
+
+/// Waits until this many transactions run at once and one more does not.
+fn most_backends(stage: &Stage, count: usize) {
+    until(&format!("the pool has {count} backends"), Duration::from_secs(15), || {
+        let mut sessions: Vec<Wire> = Vec::new();
+        for _ in 0..=count {
+            let mut wire = stage.proxy.session();
+            wire.patience(Duration::from_millis(500));
+            match wire.try_query("BEGIN") {
+                Ok(reply) if reply.error.is_none() => sessions.push(wire),
+                _ => break,
+            }
+        }
+        (sessions.len() == count).then_some(())
+    });
+}
+
+#[test]
+fn sighup_and_the_console_reload() {
+    let mut stage = Stage::new(0, |config| config);
+    let config = stage.proxy.config().clone();
+    stage.proxy.rewrite(config.clone().raw("pool_size", "2"));
+    stage.proxy.signal(Signal::HUP);
+    most_backends(&stage, 2);
+    stage.proxy.rewrite(config.raw("pool_size", "4"));
+    stage.proxy.console().query("RELOAD").ok();
+    most_backends(&stage, 4);
+}
+
+#[test]
+fn a_configmaps_swap_of_links_is_seen() {
+    let cluster = Cluster::start(2);
+    let all = Config::of(&cluster).text("consistency", "eventual");
+    let one = with(&all, &[&cluster.primary, &cluster.replicas[0]]);
+    let mut proxy = Proxy::start_in_volume(one.clone());
+    proxy.await_reads_on(&[cluster.replicas[0].port()]);
+    for _ in 0..2 {
+        proxy.swap_volume(all.clone());
+        proxy.await_reads_on(&[cluster.replicas[0].port(), cluster.replicas[1].port()]);
+        proxy.swap_volume(one.clone());
+        let other = &cluster.replicas[1];
+        holds("sessions on the removed replica", Duration::from_secs(15), "0".to_owned(), || {
+            other.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
+        });
+    }
+}
+
+#[test]
+fn a_user_comes_changes_and_goes() {
+    let mut stage = Stage::new(0, |config| config);
+    let port = stage.proxy.port();
+    let code = |password: &str| match Wire::login(&Login::new(port, "other", password, "app")) {
+        Ok(_) => "in".to_owned(),
+        Err(error) => error.code().to_owned(),
+    };
+    assert_eq!(code(PASSWORD), "in");
+    let mut config = stage.proxy.config().clone();
+    config.users.retain(|(name, _)| name != "other");
+    stage.proxy.rewrite(config);
+    holds("the sign-in of a removed user", Duration::from_secs(10), "28P01".to_owned(), || code(PASSWORD));
+    let mut config = stage.proxy.config().clone();
+    config.users.push(("other".to_owned(), "changed".to_owned()));
+    stage.proxy.rewrite(config);
+    stage.cluster.primary.sql("ALTER ROLE other PASSWORD 'changed'").ok();
+    holds("the sign-in with the new password", Duration::from_secs(10), "in".to_owned(), || code("changed"));
+    assert_eq!(code(PASSWORD), "28P01");
+}
+
+#[test]
+fn check_reports_every_mistake_at_once() {
+    let cluster = Cluster::start(0);
+    let good = Config::of(&cluster).to_string();
+    let out = Proxy::run(&good, &["check"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let bad = good
+        .replace("probe_interval = \"100ms\"", "probe_intervall = \"100ms\"")
+        .replace("cluster = \"main\"", "cluster = \"missing\"")
+        .replace("weight = 1", "weight = \"heavy\"");
+    let out = Proxy::run(&bad, &["check"]);
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    for part in ["probe_intervall", "probe_interval", "missing", "weight"] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}

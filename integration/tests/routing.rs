@@ -1,0 +1,299 @@
+//! Every statement runs where it must, judged by the databases' own logs, through both protocols.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use integration::wire::Error;
+use integration::{Cluster, Proxy, Stage, Wire, frame};
+
+const CORPUS: &str = include_str!("routing/corpus.txt");
+const SCHEMA: &str = include_str!("routing/schema.sql");
+
+fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        let cluster = Cluster::start(2);
+        cluster.prepare(SCHEMA);
+        // Where a statement goes is asked here; when a replica is fresh enough is asked elsewhere.
+        Stage::over(cluster, |config| config.text("consistency", "eventual").text("max_lag", "60s"))
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Simple,
+    Extended,
+}
+
+/// Runs a request and ends any COPY it starts; what the database says about it does not matter here.
+fn run(wire: &mut Wire, sql: &str, protocol: Protocol) -> Result<(), Error> {
+    let bytes = match protocol {
+        Protocol::Simple => frame::query(sql),
+        Protocol::Extended => [frame::unnamed(sql, &[]), frame::sync()].concat(),
+    };
+    wire.send(&bytes)?;
+    loop {
+        match (wire.read()?.tag, protocol) {
+            (b'Z', _) => return Ok(()),
+            (b'G', Protocol::Simple) => wire.send(&frame::copy_done())?,
+            (b'G', Protocol::Extended) => wire.send(&[frame::copy_done(), frame::sync()].concat())?,
+            _ => {}
+        }
+    }
+}
+
+/// The corpus through one protocol; returns what went wrong, a line each.
+fn judge(protocol: Protocol, name: &str) -> Vec<String> {
+    let Stage { cluster, proxy } = stage();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (number, line) in CORPUS.lines().enumerate() {
+        let Some((wanted, sql)) =
+            line.split_once(' ').filter(|(wanted, _)| matches!(*wanted, "R" | "P" | "E"))
+        else {
+            continue;
+        };
+        let has_several = sql.trim_end_matches([';', ' ']).contains(';');
+        if protocol == Protocol::Extended && has_several {
+            continue;
+        }
+        seen += 1;
+        let tag = format!("/* case {} {name} */", number + 1);
+        // A remark to the end of the line would swallow the tag.
+        let text = match (sql, wanted) {
+            (sql, "R") if sql.starts_with("--") => format!("{sql}\nSELECT 1 {tag}"),
+            (sql, _) if sql.starts_with("--") => format!("{sql}\nDELETE FROM scratchpad {tag}"),
+            (sql, _) if sql.contains("--") => format!("{tag} {sql}"),
+            (sql, _) => format!("{sql} {tag}"),
+        };
+        let mark = cluster.mark();
+        let mut wire = proxy.session();
+        wire.patience(Duration::from_secs(20));
+        if let Err(error) = run(&mut wire, &text, protocol) {
+            wrong.push(format!("line {}: no answer ({error}): {sql}", number + 1));
+            continue;
+        }
+        let ran = cluster.servers_that_ran(&tag, &mark);
+        let right = match (wanted, ran.as_slice()) {
+            ("P", ["primary"]) => true,
+            ("R", [one]) => one.starts_with("replica"),
+            ("E", [_]) => true,
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!("line {}: wanted {wanted}, ran on {ran:?}: {sql}", number + 1));
+        }
+    }
+    assert!(seen >= 150, "only {seen} statements");
+    wrong
+}
+
+#[test]
+fn corpus_by_the_simple_protocol() {
+    let wrong = judge(Protocol::Simple, "simple");
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn corpus_by_the_extended_protocol() {
+    let wrong = judge(Protocol::Extended, "extended");
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Runs statements in one session and returns who ran the tagged ones, in order.
+fn places(statements: &[&str]) -> Vec<String> {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    statements
+        .iter()
+        .map(|sql| {
+            let tag = format!("/* {} {} */", wire.local_port(), sql.len());
+            let mark = cluster.mark();
+            wire.query(&format!("{sql} {tag}"));
+            let ran = cluster.servers_that_ran(&tag, &mark);
+            if let [one] = ran.as_slice() { one.replace(['1', '2'], "") } else { format!("{ran:?}") }
+        })
+        .collect()
+}
+
+const READ: &str = "SELECT balance FROM accounts WHERE id = 9";
+const WRITE: &str = "UPDATE accounts SET balance = 1 WHERE id = 9";
+
+#[test]
+fn a_transaction_stays_on_the_primary() {
+    let ran = places(&["BEGIN", READ, WRITE, READ, "COMMIT"]);
+    assert_eq!(ran[1..4], ["primary", "primary", "primary"], "{ran:?}");
+    let ran = places(&["BEGIN", READ, "SAVEPOINT a", "SELECT 1/0", "ROLLBACK TO a", READ, "ROLLBACK", READ]);
+    assert_eq!((&*ran[1], &*ran[5], &*ran[7]), ("primary", "primary", "replica"), "{ran:?}");
+}
+
+#[test]
+fn every_way_to_begin_is_seen() {
+    for begin in [
+        "BEGIN",
+        "begin work",
+        "BEGIN TRANSACTION",
+        "START TRANSACTION",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+        "/* x */ BEGIN",
+        "SELECT 1; BEGIN",
+    ] {
+        let ran = places(&[begin, READ, WRITE, "COMMIT", READ]);
+        assert_eq!((&*ran[1], &*ran[2], &*ran[4]), ("primary", "primary", "replica"), "{begin}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_read_only_transaction_stays_in_one_place() {
+    let proxy = &stage().proxy;
+    let mut replicas = 0;
+    for begin in
+        ["START TRANSACTION READ ONLY", "BEGIN READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
+    {
+        let mut wire = proxy.session();
+        wire.query(begin).ok();
+        let ask = "SELECT inet_server_port() || ' ' || pg_backend_pid() || ' ' || pg_is_in_recovery()";
+        let first = wire.value(ask);
+        assert_eq!(wire.value(ask), first, "{begin}");
+        assert_eq!(wire.query(WRITE).code(), "25006", "{begin}");
+        wire.query("ROLLBACK").ok();
+        replicas += usize::from(first.ends_with("true"));
+    }
+    assert!(replicas > 0, "no read-only transaction reached a replica");
+}
+
+#[test]
+fn a_batch_is_routed_as_a_whole() {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    let mark = cluster.mark();
+    let batch = [
+        frame::unnamed("SELECT 1 /* batch read */", &[]),
+        frame::unnamed("INSERT INTO scratchpad VALUES (6) /* batch write */", &[]),
+        frame::sync(),
+    ];
+    let reply = wire.ask(&batch.concat()).unwrap().ok();
+    assert_eq!(reply.order, "12TDC12nCZ");
+    assert_eq!(cluster.servers_that_ran("/* batch read */", &mark), ["primary"]);
+    assert_eq!(cluster.servers_that_ran("/* batch write */", &mark), ["primary"]);
+}
+
+#[test]
+fn a_prepared_read_is_split_and_a_prepared_write_is_not() {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    let prepare = [
+        frame::parse("r", "SELECT balance FROM accounts WHERE id = $1 /* prepared read */"),
+        frame::parse("w", "UPDATE accounts SET balance = 2 WHERE id = $1 /* prepared write */"),
+        frame::sync(),
+    ];
+    wire.ask(&prepare.concat()).unwrap().ok();
+    let mark = cluster.mark();
+    for _ in 0..10 {
+        for name in ["r", "w"] {
+            let run = [frame::bind("", name, &[Some(b"8")]), frame::execute("", 0), frame::sync()];
+            wire.ask(&run.concat()).unwrap().ok();
+        }
+    }
+    assert_eq!(cluster.servers_that_ran("/* prepared write */", &mark), ["primary"]);
+    let read = cluster.servers_that_ran("/* prepared read */", &mark);
+    assert!(!read.is_empty() && !read.contains(&"primary"), "{read:?}");
+}
+
+#[test]
+fn hints_move_a_read() {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    let mark = cluster.mark();
+    wire.query("/* splitpool: primary */ SELECT 1 /* hinted up */").ok();
+    wire.query("/* splitpool: replica */ SELECT 1 /* hinted down */").ok();
+    assert_eq!(cluster.servers_that_ran("/* hinted up */", &mark), ["primary"]);
+    assert_ne!(cluster.servers_that_ran("/* hinted down */", &mark), ["primary"]);
+}
+
+#[test]
+fn both_replicas_share_the_reads() {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    let mark = cluster.mark();
+    for _ in 0..200 {
+        wire.query("SELECT count(*) FROM accounts /* shared */").ok();
+    }
+    let mut ran = cluster.servers_that_ran("/* shared */", &mark);
+    ran.sort_unstable();
+    assert_eq!(ran, ["replica1", "replica2"]);
+}
+
+#[test]
+fn a_function_made_now_is_known_before_it_is_called() {
+    let Stage { cluster, proxy } = stage();
+    let mut wire = proxy.session();
+    wire.query("CREATE FUNCTION made_now() RETURNS bigint LANGUAGE sql AS 'SELECT nextval(''counter'')'")
+        .ok();
+    let mark = cluster.mark();
+    wire.query("SELECT made_now() /* made now */").ok();
+    assert!(cluster.servers_that_ran("/* made now */", &mark).contains(&"primary"));
+    // A function that was pure a moment ago and writes now: what was learned must not outlive it.
+    wire.query("CREATE FUNCTION turning() RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT 1::bigint'").ok();
+    wire.query("SELECT turning()").ok();
+    wire.query("CREATE OR REPLACE FUNCTION turning() RETURNS bigint VOLATILE LANGUAGE sql AS 'SELECT nextval(''counter'')'").ok();
+    for _ in 0..5 {
+        wire.query("SELECT turning()").ok();
+    }
+    wire.query("DROP FUNCTION made_now(); DROP FUNCTION turning()").ok();
+}
+
+#[test]
+fn a_write_that_hides_as_stable_gets_a_second_chance() {
+    let Stage { cluster, proxy } = stage();
+    cluster.prepare(
+        "CREATE FUNCTION posing() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN nextval(''counter''); END';
+         CREATE FUNCTION posing_deeper() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN writes(''deep''); END'",
+    );
+    for sql in ["SELECT posing()", "SELECT posing_deeper()", "SELECT id, posing() FROM accounts WHERE id < 3"]
+    {
+        for _ in 0..4 {
+            proxy.session().query(sql).ok();
+            proxy.session().execute(sql, &[]).ok();
+        }
+    }
+}
+
+#[test]
+fn unlogged_and_temporary_tables_are_read_where_they_are() {
+    let mut wire = stage().proxy.session();
+    assert_eq!(wire.query("SELECT count(*) >= 0 FROM scratchpad").value(), "t");
+    wire.query("CREATE TEMP TABLE mine (n int)").ok();
+    wire.query("INSERT INTO mine VALUES (1)").ok();
+    for _ in 0..20 {
+        assert_eq!(wire.value("SELECT count(*) FROM mine"), "1");
+    }
+    wire.query("DROP TABLE mine").ok();
+}
+
+#[test]
+fn the_reasons_are_counted() {
+    let proxy = &stage().proxy;
+    let sum = |target: &str| proxy.metrics().sum("splitpool_statements_total", &[("target", target)]);
+    let (replica, primary) = (sum("replica"), sum("primary"));
+    let mut wire = proxy.session();
+    for _ in 0..10 {
+        wire.query(READ).ok();
+        wire.query(WRITE).ok();
+    }
+    assert!(sum("replica") >= replica + 10.0);
+    assert!(sum("primary") >= primary + 10.0);
+}
+
+#[test]
+fn a_decision_is_explained_offline() {
+    let text = stage().proxy.config().to_string();
+    let said = |sql: &str| {
+        let out = Proxy::run(&text, &["route", sql]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).to_lowercase()
+    };
+    assert!(said("SELECT * FROM accounts").contains("replica"));
+    assert!(said("DELETE FROM accounts").contains("primary"));
+}

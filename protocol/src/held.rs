@@ -1,0 +1,61 @@
+//! What a backend holds for one session and cannot be carried to another backend.
+//!
+//! While any of these is set the session keeps its backend: it is *pinned*.
+
+/// A set of reasons to keep a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held(u16);
+
+impl Held {
+    /// Temporary tables, or anything else in a temporary schema.
+    pub const TEMP_TABLE: Self = Self(1);
+    /// A lock that lives as long as the session.
+    pub const SESSION_LOCK: Self = Self(1 << 1);
+    /// A subscription to notifications.
+    pub const LISTEN: Self = Self(1 << 2);
+    /// A statement prepared by an SQL command.
+    pub const SQL_PREPARE: Self = Self(1 << 3);
+    /// A cursor that outlives its transaction.
+    pub const HOLD_CURSOR: Self = Self(1 << 4);
+    /// Something ran whose effect on the session could not be established.
+    pub const UNKNOWN: Self = Self(1 << 5);
+    /// The pool mode keeps one backend for the whole session.
+    pub const SESSION_MODE: Self = Self(1 << 6);
+
+    /// Every member with its name in metrics and logs.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::TEMP_TABLE, "temp_table"),
+        (Self::SESSION_LOCK, "session_lock"),
+        (Self::LISTEN, "listen"),
+        (Self::SQL_PREPARE, "sql_prepare"),
+        (Self::HOLD_CURSOR, "hold_cursor"),
+        (Self::UNKNOWN, "unknown_effect"),
+        (Self::SESSION_MODE, "session_mode"),
+    ];
+
+    /// Nothing is held.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// Whether nothing is held.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all of `other` is held.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names of what is held, for an operator.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().filter(move |(held, _)| self.contains(*held)).map(|(_, name)| name)
+    }
+}

@@ -1,0 +1,65 @@
+//! What Splitpool itself asks a backend, between two requests of clients.
+//!
+//! An errand is only run on an idle backend (nothing owed, no transaction), so its
+//! reply cannot be mixed up with a client's. Messages that come by themselves
+//! (notices, notifications) belong to the session and are handed on.
+
+use crate::settings::Change;
+use crate::{Head, Held, ProtocolError, Settings};
+
+/// One thing to ask.
+#[derive(Debug, Clone, Copy)]
+pub enum Errand<'a> {
+    /// Give the backend these settings.
+    Apply(&'a [Change<'a>]),
+    /// What does this session leave behind? `names` are settings that a listing does not show.
+    Inspect {
+        /// Custom settings to ask for one by one.
+        names: &'a [Box<str>],
+    },
+    /// End an open transaction without its effects.
+    Rollback,
+    /// Return to the state of a fresh connection.
+    Discard,
+}
+
+/// What to do with one frame of the reply to an errand.
+#[derive(Debug)]
+pub enum OwnStep {
+    /// More frames follow.
+    More,
+    /// The frame is not part of the reply: the client must have it.
+    Pass,
+    /// The reply is over.
+    Over(Box<Outcome>),
+}
+
+/// What became of an errand.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The database's code and sentence, if the errand failed.
+    pub error: Option<(String, String)>,
+    /// What `Errand::Inspect` found.
+    pub inspection: Inspection,
+    /// Values that the database reported while it ran.
+    pub reported: Vec<(String, String)>,
+    /// Whether the backend is outside a transaction now.
+    pub idle: bool,
+}
+
+/// What a session has left on its backend.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// Its settings, as values that can be carried.
+    pub settings: Settings,
+    /// What cannot be carried.
+    pub held: Held,
+}
+
+/// Reads the reply to one errand.
+pub trait OwnReply: Send {
+    /// A reply of which nothing has come.
+    fn new() -> Self;
+    /// Judges one whole frame.
+    fn frame(&mut self, head: Head, body: &[u8]) -> Result<OwnStep, ProtocolError>;
+}

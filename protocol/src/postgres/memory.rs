@@ -1,0 +1,114 @@
+//! What one PostgreSQL connection holds between two leases.
+//!
+//! Its memory is what we believe of it; whenever an error leaves that in doubt the entry is
+//! removed, because preparing once more under a new number is cheap and a wrong belief is not.
+
+use super::CancelKey;
+use super::own::AUTHORIZATION;
+use crate::own::Inspection;
+use crate::{Held, Settings};
+use hashbrown::HashMap;
+
+/// How many statements are kept prepared on one connection. The oldest use goes first.
+pub const PREPARED_MAX: usize = 200;
+
+/// The state of one signed-in connection.
+#[derive(Debug)]
+pub struct PgMemory {
+    key: CancelKey,
+    reported: Vec<(String, String)>,
+    settings: Settings,
+    prepared: HashMap<u64, u64, foldhash::fast::RandomState>,
+    clock: u64,
+    /// The number of the text that its unnamed statement holds, 0 for none or unknown.
+    pub(super) unnamed: u64,
+}
+
+impl PgMemory {
+    /// The memory of a connection that has just signed in.
+    pub fn signed_in(key: CancelKey, reported: Vec<(String, String)>) -> Self {
+        Self {
+            key,
+            reported,
+            settings: Settings::default(),
+            prepared: HashMap::default(),
+            clock: 0,
+            unnamed: 0,
+        }
+    }
+
+    /// Whether the statement is prepared here; if so it counts as used now.
+    pub(super) fn uses(&mut self, number: u64) -> bool {
+        self.clock += 1;
+        match self.prepared.get_mut(&number) {
+            Some(used) => {
+                *used = self.clock;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The statement is being prepared here.
+    pub(super) fn prepares(&mut self, number: u64) {
+        self.clock += 1;
+        self.prepared.insert(number, self.clock);
+    }
+
+    /// The statement is not here, or nobody knows.
+    pub(super) fn forgets(&mut self, number: u64) {
+        self.prepared.remove(&number);
+    }
+
+    /// The statement that must go before another is prepared, if the connection is full.
+    pub(super) fn evicts(&mut self) -> Option<u64> {
+        if self.prepared.len() < PREPARED_MAX {
+            return None;
+        }
+        let oldest = self.prepared.iter().min_by_key(|(_, used)| **used).map(|(number, _)| *number)?;
+        self.prepared.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// All prepared statements are gone.
+    pub(super) fn deallocated(&mut self) {
+        self.prepared.clear();
+        self.unnamed = 0;
+    }
+}
+
+impl crate::tracker::Memory for PgMemory {
+    type CancelKey = CancelKey;
+
+    fn cancel_key(&self) -> &CancelKey {
+        &self.key
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    fn difference(&self, found: Inspection) -> Inspection {
+        // The session's authorization always shows. It comes with rights that decide what else
+        // may be set, so a session that changed it is pinned rather than carried.
+        let signed_in = self.reported.iter().find(|(name, _)| name == AUTHORIZATION).map(|(_, user)| user.as_str());
+        let changed = found.settings.value(AUTHORIZATION) != signed_in;
+        Inspection {
+            held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },
+            settings: found.settings.without(AUTHORIZATION),
+        }
+    }
+
+    fn wiped(&mut self) {
+        self.settings = Settings::default();
+        self.deallocated();
+    }
+
+    fn reported(&self) -> &[(String, String)] {
+        &self.reported
+    }
+}

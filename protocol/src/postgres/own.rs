@@ -1,0 +1,224 @@
+//! What Splitpool itself asks a PostgreSQL backend: settings, inspection, clean-up.
+//!
+//! Values travel as parameters of `set_config`, never inside SQL text; the only text that is
+//! put together is the name behind RESET, which must be an identifier as PostgreSQL spells
+//! them. Everything is qualified with `pg_catalog`, because the session's search_path is its
+//! own. "Extended Query" is the section followed.
+
+use super::frame::{self, split_text};
+use super::messages;
+use crate::own::{Errand, Outcome, OwnReply, OwnStep};
+use crate::settings::Change;
+use crate::{Head, Held, ProtocolError, Settings};
+
+/// The role is a setting too, but RESET ALL leaves it alone and `pg_settings` does not show it.
+const ROLE: &str = "role";
+/// So is the session's authorization.
+pub(super) const AUTHORIZATION: &str = "session_authorization";
+
+const APPLY: &str = "SELECT pg_catalog.set_config($1, $2, false)";
+
+/// What is left of a session, in one statement. The first column says what a row tells.
+const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
+    WHERE source OPERATOR(pg_catalog.=) 'session' \
+    AND name OPERATOR(pg_catalog.<>) ALL ('{transaction_isolation,transaction_read_only,transaction_deferrable}') \
+    UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role') \
+    UNION ALL SELECT 'a', pg_catalog.current_setting('session_authorization'), '' \
+    UNION ALL SELECT 's', name, pg_catalog.current_setting(name, true) \
+    FROM pg_catalog.unnest($1::pg_catalog.text[]) AS names(name) \
+    UNION ALL SELECT 'h', 'temp', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_class \
+    WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+    UNION ALL SELECT 'h', 'lock', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks \
+    WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
+    UNION ALL SELECT 'h', 'listen', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+    UNION ALL SELECT 'h', 'prepare', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) \
+    UNION ALL SELECT 'h', 'cursor', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)";
+
+/// See `Protocol::encode_errand`.
+pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
+    match errand {
+        Errand::Rollback => query("ROLLBACK", out),
+        Errand::Discard => query("DISCARD ALL", out),
+        Errand::Inspect { names } => {
+            let array = array(names);
+            statement(INSPECT, &[array.as_bytes()], out);
+            sync(out);
+        }
+        Errand::Apply(changes) => {
+            apply(changes, out);
+            sync(out);
+        }
+    }
+}
+
+/// Appends what makes the changes. Who one is decides what one may set, so everything else is
+/// set as the user that signed in: a role is left first and taken last.
+fn apply(changes: &[Change<'_>], out: &mut Vec<u8>) {
+    let role = changes.iter().find(|change| change.name() == ROLE);
+    if role.is_some() {
+        statement(APPLY, &[ROLE.as_bytes(), b"none"], out);
+    }
+    for change in changes.iter().filter(|change| change.name() != ROLE) {
+        match change {
+            Change::Set(name, value) => statement(APPLY, &[name.as_bytes(), value.as_bytes()], out),
+            Change::Reset(name) if is_setting_name(name) => statement(&format!("RESET {name}"), &[], out),
+            Change::Reset(name) => statement(APPLY, &[name.as_bytes(), b""], out),
+        }
+    }
+    if let Some(Change::Set(_, role)) = role {
+        statement(APPLY, &[ROLE.as_bytes(), role.as_bytes()], out);
+    }
+}
+
+fn query(text: &str, out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'Q');
+    frame::text(out, text.as_bytes());
+    frame::end(out, at);
+}
+
+fn sync(out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'S');
+    frame::end(out, at);
+}
+
+/// Parse, Bind and Execute of one statement with text parameters, on the unnamed statement
+/// and portal.
+fn statement(text: &str, values: &[&[u8]], out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'P');
+    frame::text(out, b"");
+    frame::text(out, text.as_bytes());
+    out.extend_from_slice(&[0, 0]);
+    frame::end(out, at);
+    let at = frame::begin(out, b'B');
+    out.extend_from_slice(&[0, 0, 0, 0]);
+    out.extend_from_slice(&(values.len() as u16).to_be_bytes());
+    for value in values {
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(&[0, 0]);
+    frame::end(out, at);
+    out.extend_from_slice(b"E\0\0\0\x09\0\0\0\0\0");
+}
+
+/// Whether RESET may be followed by this name as it stands: identifiers joined by dots.
+fn is_setting_name(name: &str) -> bool {
+    let is_identifier = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    name.len() < 256 && name.split('.').all(is_identifier)
+}
+
+/// A text array in PostgreSQL's notation.
+fn array(names: &[Box<str>]) -> String {
+    let quoted: Vec<String> =
+        names.iter().map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+/// Reads the reply to one errand.
+#[derive(Debug, Default)]
+pub struct PgOwnReply {
+    outcome: Outcome,
+    settings: Vec<(Box<str>, Box<str>)>,
+}
+
+/// How many settings a session may leave behind; a listing has some 350 of them.
+const SETTINGS_MAX: usize = 2048;
+
+impl OwnReply for PgOwnReply {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn frame(&mut self, head: Head, body: &[u8]) -> Result<OwnStep, ProtocolError> {
+        match head.tag {
+            b'1' | b'2' | b'3' | b'C' | b'I' | b'n' | b'T' | b't' | b's' => {}
+            b'D' => self.row(body).ok_or(ProtocolError("malformed row in the answer to an errand"))?,
+            b'E' => {
+                let fields = messages::error_fields(body);
+                self.outcome.error.get_or_insert((fields.code.to_owned(), fields.message.to_owned()));
+            }
+            b'S' => {
+                let pair = split_text(body).and_then(|(name, value)| Some((name, split_text(value)?.0)));
+                if let Some((name, value)) = pair {
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    self.outcome.reported.push((text(name), text(value)));
+                }
+            }
+            b'N' | b'A' => return Ok(OwnStep::Pass),
+            b'Z' => {
+                self.outcome.idle = body == b"I";
+                self.outcome.inspection.settings = Settings::new(std::mem::take(&mut self.settings));
+                return Ok(OwnStep::Over(Box::new(std::mem::take(&mut self.outcome))));
+            }
+            _ => return Err(ProtocolError("unexpected message in the answer to an errand")),
+        }
+        Ok(OwnStep::More)
+    }
+}
+
+impl PgOwnReply {
+    /// A row of the inspection; the rows of other errands have one column and tell nothing.
+    fn row(&mut self, body: &[u8]) -> Option<()> {
+        let (count, mut left) = body.split_first_chunk::<2>()?;
+        if u16::from_be_bytes(*count) != 3 {
+            return Some(());
+        }
+        let mut columns = [None; 3];
+        for column in &mut columns {
+            let (length, behind) = left.split_first_chunk::<4>()?;
+            let length = i32::from_be_bytes(*length);
+            if length >= 0 {
+                let (value, behind) = behind.split_at_checked(length as usize)?;
+                *column = Some(std::str::from_utf8(value).ok()?);
+                left = behind;
+            } else {
+                left = behind;
+            }
+        }
+        if self.settings.len() > SETTINGS_MAX {
+            return None;
+        }
+        match columns {
+            [Some("s"), Some(ROLE), Some("none")] | [Some("s"), _, None] => {}
+            [Some("a"), Some(user), _] => self.settings.push((AUTHORIZATION.into(), user.into())),
+            [Some("s"), Some(name), Some(value)] => self.settings.push((name.into(), value.into())),
+            [Some("h"), Some(what), _] => {
+                let held = &mut self.outcome.inspection.held;
+                *held = held.union(match what {
+                    "temp" => Held::TEMP_TABLE,
+                    "lock" => Held::SESSION_LOCK,
+                    "listen" => Held::LISTEN,
+                    "prepare" => Held::SQL_PREPARE,
+                    "cursor" => Held::HOLD_CURSOR,
+                    _ => Held::UNKNOWN,
+                });
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reset_takes_identifiers_only() {
+        for good in ["search_path", "app.tenant_id", "DateStyle"] {
+            assert!(is_setting_name(good), "{good}");
+        }
+        for bad in ["", "a b", "a;drop", "a..b", "1a", "a\"", "a.'x'"] {
+            assert!(!is_setting_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arrays_are_quoted() {
+        assert_eq!(array(&["a.b".into(), "x\"y\\".into()]), r#"{"a.b","x\"y\\"}"#);
+        assert_eq!(array(&[]), "{}");
+    }
+}

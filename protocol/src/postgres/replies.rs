@@ -1,0 +1,188 @@
+//! Judges what a PostgreSQL backend sends.
+//!
+//! Sees headers, and bodies only where a decision hangs on them. Never buffers, never knows
+//! a host. Every answer is matched with what is owed; one that nobody asked for is nonsense,
+//! because after it nobody knows whose the next one is.
+
+use super::PgMemory;
+use super::frame::split_text;
+use super::tracker::{Owed, PgTracker};
+use crate::tracker::{TxnStatus, Verdict};
+use crate::{Head, ProtocolError};
+
+/// ParameterStatus and ErrorResponse above this are judged by their beginning.
+const SEEN_MAX: usize = 8192;
+
+/// See `Tracker::needs`.
+pub(super) fn needs(head: Head) -> usize {
+    match head.tag {
+        b'Z' => head.body.min(1),
+        b'C' => head.body.min(32),
+        b'E' => head.body.min(512),
+        b'S' => head.body.min(SEEN_MAX),
+        _ => 0,
+    }
+}
+
+const UNASKED: ProtocolError = ProtocolError("the backend answered what nobody asked");
+
+impl PgTracker {
+    pub(super) fn judge_reply(
+        &mut self,
+        head: Head,
+        seen: &[u8],
+        memory: &mut PgMemory,
+    ) -> Result<Verdict, ProtocolError> {
+        match head.tag {
+            b'D' | b'd' | b'c' | b'N' | b'A' | b't' | b'V' | b'H' => Ok(Verdict::Relay),
+            b'C' => self.complete(seen, memory),
+            b'Z' => self.ready(head, seen),
+            b'1' => self.parsed(),
+            b'2' => self.answered(|owed| matches!(owed, Owed::Bind)),
+            b'3' => self.closed(),
+            b'T' | b'n' => self.described(head.tag),
+            b'I' | b's' => self.executed(),
+            b'E' => Ok(self.failed(seen, memory)),
+            b'S' => Ok(self.parameter(head, seen)),
+            b'G' => self.copy_begins(),
+            _ => Err(ProtocolError("the backend sent a message of unknown type")),
+        }
+    }
+
+    fn answered(&mut self, is: impl Fn(&Owed) -> bool) -> Result<Verdict, ProtocolError> {
+        match self.owed.pop_front() {
+            Some(owed) if is(&owed) => Ok(Verdict::Relay),
+            _ => Err(UNASKED),
+        }
+    }
+
+    fn parsed(&mut self) -> Result<Verdict, ProtocolError> {
+        match self.owed.pop_front() {
+            Some(Owed::Parse { ours: true, .. }) => Ok(Verdict::Swallow),
+            Some(Owed::Parse { .. }) => Ok(Verdict::Relay),
+            _ => Err(UNASKED),
+        }
+    }
+
+    fn closed(&mut self) -> Result<Verdict, ProtocolError> {
+        match self.owed.pop_front() {
+            Some(Owed::Close { ours: true }) => Ok(Verdict::Swallow),
+            Some(Owed::Close { .. }) => Ok(Verdict::Relay),
+            _ => Err(UNASKED),
+        }
+    }
+
+    /// A row description answers Describe, or is part of the answer to a simple query.
+    fn described(&mut self, tag: u8) -> Result<Verdict, ProtocolError> {
+        match self.owed.front() {
+            Some(Owed::Describe) => {
+                self.owed.pop_front();
+                Ok(Verdict::Relay)
+            }
+            Some(Owed::Query) if tag == b'T' => Ok(Verdict::Relay),
+            _ => Err(UNASKED),
+        }
+    }
+
+    fn executed(&mut self) -> Result<Verdict, ProtocolError> {
+        match self.owed.front() {
+            Some(Owed::Execute) => {
+                self.owed.pop_front();
+                if matches!(self.owed.front(), Some(Owed::CopyEnd)) {
+                    self.owed.pop_front();
+                }
+                Ok(Verdict::Relay)
+            }
+            Some(Owed::Query) => Ok(Verdict::Relay),
+            _ => Err(UNASKED),
+        }
+    }
+
+    fn complete(&mut self, seen: &[u8], memory: &mut PgMemory) -> Result<Verdict, ProtocolError> {
+        // Both also destroy the statements that were prepared through the protocol.
+        if matches!(seen, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+            memory.deallocated();
+            self.named.clear();
+            self.unnamed.number = 0;
+            self.unkept = 0;
+        }
+        self.executed()
+    }
+
+    fn ready(&mut self, head: Head, seen: &[u8]) -> Result<Verdict, ProtocolError> {
+        let txn = match (head.body, seen.first()) {
+            (1, Some(b'I')) => TxnStatus::Idle,
+            (1, Some(b'T')) => TxnStatus::Open,
+            (1, Some(b'E')) => TxnStatus::Failed,
+            _ => return Err(ProtocolError("the backend sent a malformed ReadyForQuery")),
+        };
+        match self.owed.pop_front() {
+            Some(Owed::Sync | Owed::Query | Owed::Function) => {}
+            _ => return Err(UNASKED),
+        }
+        self.txn = txn;
+        Ok(Verdict::Relay)
+    }
+
+    fn failed(&mut self, seen: &[u8], memory: &mut PgMemory) -> Verdict {
+        match self.owed.front() {
+            Some(Owed::Sync | Owed::Query | Owed::Function) | None => self.copy_in = false,
+            Some(_) => self.fail_batch(memory),
+        }
+        Verdict::Failed(code(seen))
+    }
+
+    fn parameter(&mut self, head: Head, seen: &[u8]) -> Verdict {
+        if head.body > seen.len() {
+            return Verdict::Relay;
+        }
+        let Some((name, value)) = split_text(seen) else { return Verdict::Relay };
+        let value = split_text(value).map_or(value, |(value, _)| value);
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return Verdict::Relay;
+        };
+        // Whether the backend is a replica is ours to know; the client sees one database.
+        if name == "in_hot_standby" {
+            return Verdict::Swallow;
+        }
+        if !self.muted {
+            self.note(name, value);
+        }
+        Verdict::Relay
+    }
+
+    /// The backend wants COPY data. In the extended protocol it ignores a Sync that was sent
+    /// before the data ended, and the client sends another ("COPY Operations").
+    fn copy_begins(&mut self) -> Result<Verdict, ProtocolError> {
+        match self.owed.front() {
+            Some(Owed::Query) => self.copy_in = true,
+            Some(Owed::Execute) => {
+                let ends = self.owed.iter().position(|owed| matches!(owed, Owed::CopyEnd));
+                let eaten = ends.unwrap_or(self.owed.len());
+                let mut at = 0;
+                self.owed.retain(|owed| {
+                    at += 1;
+                    at > eaten || !matches!(owed, Owed::Sync)
+                });
+                if ends.is_none() {
+                    self.copy_in = true;
+                    self.open = true;
+                }
+            }
+            _ => return Err(UNASKED),
+        }
+        Ok(Verdict::Relay)
+    }
+}
+
+/// The SQLSTATE of an ErrorResponse: field `C`.
+fn code(mut fields: &[u8]) -> [u8; 5] {
+    while let Some((&kind, behind)) = fields.split_first() {
+        let Some((value, next)) = split_text(behind) else { break };
+        if kind == b'C' {
+            return value.try_into().unwrap_or(*b"XX000");
+        }
+        fields = next;
+    }
+    *b"XX000"
+}

@@ -1,0 +1,326 @@
+//! Translates requests for a backend and notes what it owes for them.
+//!
+//! Prepared statements go by other names on backends; what a backend lacks is prepared
+//! ahead of its use, and what it has already is not prepared again. Everything else passes
+//! as the client sent it. "Extended Query" and "Pipelining" are the sections followed.
+
+use super::frame::{self, HEADER, split_text};
+use super::statements::{PREFIX, Statement, put_name};
+use super::tracker::{OWED_MAX, Owed, PgTracker};
+use super::{PgMemory, messages};
+use crate::fault::Cause;
+use crate::{Fault, Head};
+use std::sync::Arc;
+
+/// How many names a client may have prepared at once.
+const NAMES_MAX: usize = 32_768;
+
+/// One frame of a request; its body may be cut.
+struct Part<'a> {
+    head: Head,
+    whole: &'a [u8],
+    body: &'a [u8],
+}
+
+/// The frames of `request`, the last one perhaps cut.
+fn parts(request: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut left = request;
+    std::iter::from_fn(move || {
+        let head = frame::head(left).ok().flatten()?;
+        let (whole, behind) = left.split_at(head.len().min(left.len()));
+        left = behind;
+        Some(Part { head, whole, body: whole.get(HEADER..)? })
+    })
+}
+
+impl PgTracker {
+    /// See `Tracker::texts`.
+    pub(super) fn show_texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        let mut unnamed_here = false;
+        for part in parts(request) {
+            match part.head.tag {
+                b'Q' => visit(split_text(part.body).map_or(part.body, |(text, _)| text)),
+                b'P' => {
+                    let Some((name, tail)) = split_text(part.body) else { continue };
+                    unnamed_here |= name.is_empty();
+                    visit(split_text(tail).map_or(tail, |(text, _)| text));
+                }
+                b'B' => {
+                    let Some((name, _)) = split_text(part.body).and_then(|(_, rest)| split_text(rest)) else { continue };
+                    if !name.is_empty() {
+                        visit(self.named.get(name).map_or(&[], |statement| statement.text()));
+                    } else if !unnamed_here {
+                        visit(split_text(&self.unnamed.tail).map_or(&[], |(text, _)| text));
+                    }
+                }
+                // A function is called by its number: nothing tells what it does.
+                b'F' => visit(b"CALL a_function_by_number()"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers a batch of nothing but Sync, Flush and the closing of prepared statements:
+    /// what drivers send to see whether the connection lives, and to tidy up.
+    pub(super) fn answer_alone(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        let alone = parts(request).all(|part| match part.head.tag {
+            b'S' => true,
+            b'C' => part.body.first() == Some(&b'S') && part.head.len() == part.whole.len(),
+            _ => false,
+        });
+        if !alone || self.unkept > 0 {
+            return false;
+        }
+        for part in parts(request) {
+            if part.head.tag == b'S' {
+                messages::ready(out, b'I');
+            } else {
+                self.close_named(part.body.get(1..).and_then(split_text).map_or(&[], |(name, _)| name));
+                messages::close_complete(out);
+            }
+        }
+        self.scanned = 0;
+        true
+    }
+
+    fn close_named(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
+        if name.is_empty() {
+            self.unnamed.number = 0;
+            self.unnamed.tail.clear();
+        }
+        self.named.remove(name)
+    }
+
+    /// See `Tracker::forward`.
+    pub(super) fn translate(
+        &mut self,
+        request: &[u8],
+        rest: usize,
+        memory: &mut PgMemory,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        for part in parts(request) {
+            if self.owed.len() > OWED_MAX {
+                return Err(Fault::fatal(Cause::ProtocolViolation, "too many messages without an answer"));
+            }
+            if self.copy_in {
+                self.copy_frame(&part, out);
+            } else if part.head.tag == b'S' {
+                (self.open, self.skipping) = (false, false);
+                self.owed.push_back(Owed::Sync);
+                out.extend_from_slice(part.whole);
+            } else if !self.skipping {
+                let cut = rest > 0 && part.whole.len() < part.head.len();
+                self.frame(&part, cut, memory, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// While the backend takes COPY data it ignores Sync and Flush, and everything else is
+    /// either data or an error that it reports itself.
+    fn copy_frame(&mut self, part: &Part<'_>, out: &mut Vec<u8>) {
+        if matches!(part.head.tag, b'c' | b'f') {
+            self.copy_in = false;
+        }
+        out.extend_from_slice(part.whole);
+    }
+
+    fn frame(&mut self, part: &Part<'_>, cut: bool, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+        self.open = !matches!(part.head.tag, b'Q' | b'F');
+        match part.head.tag {
+            b'Q' => {
+                // A simple query destroys the unnamed statement.
+                self.unnamed.number = 0;
+                memory.unnamed = 0;
+                self.owed.push_back(Owed::Query);
+            }
+            b'F' => self.owed.push_back(Owed::Function),
+            b'P' => return self.parse(part, cut, memory, out),
+            b'B' => return self.bind(part, memory, out),
+            b'D' if part.body.first() == Some(&b'S') => return self.describe(part, memory, out),
+            b'D' => self.owed.push_back(Owed::Describe),
+            b'E' => self.owed.push_back(Owed::Execute),
+            b'C' if part.body.first() == Some(&b'S') => return self.close(part, memory, out),
+            b'C' => self.owed.push_back(Owed::Close { ours: false }),
+            b'c' | b'f' => self.owed.push_back(Owed::CopyEnd),
+            _ => {}
+        }
+        out.extend_from_slice(part.whole);
+        Ok(())
+    }
+
+    fn parse(&mut self, part: &Part<'_>, cut: bool, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Some((name, tail)) = split_text(part.body) else { return Err(malformed()) };
+        if name.is_empty() {
+            let number = self.registry.fresh_number();
+            self.unnamed.number = number;
+            self.unnamed.tail.clear();
+            if !cut {
+                self.unnamed.tail.extend_from_slice(tail);
+            }
+            memory.unnamed = number;
+            self.owed.push_back(Owed::Parse { number, unnamed: true, ours: false, name: None });
+            out.extend_from_slice(part.whole);
+            return Ok(());
+        }
+        if let Some(taken) = self.named.get(name).cloned() {
+            // The name is taken: the backend says so if it is asked for its own name of it.
+            self.require(&taken, memory, out);
+            self.owed.push_back(Owed::Parse { number: 0, unnamed: false, ours: false, name: None });
+            rename(part, b"", taken.number, tail, out);
+            return Ok(());
+        }
+        if self.named.len() >= NAMES_MAX {
+            return Err(Fault::fatal(Cause::TooManyConnections, "too many prepared statements").code("53200"));
+        }
+        let statement = if cut {
+            self.unkept += 1;
+            Arc::new(Statement { number: self.registry.fresh_number(), tail: Box::default() })
+        } else {
+            self.registry.intern(tail, self.flavour())
+        };
+        let number = statement.number;
+        self.named.insert(name.into(), statement);
+        if memory.uses(number) {
+            self.owed.push_back(Owed::LocalParse { name: name.into() });
+            return Ok(());
+        }
+        self.make_room(memory, out);
+        memory.prepares(number);
+        self.owed.push_back(Owed::Parse { number, unnamed: false, ours: false, name: Some(name.into()) });
+        rename(part, b"", number, tail, out);
+        Ok(())
+    }
+
+    fn bind(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Some((portal, behind)) = split_text(part.body) else { return Err(malformed()) };
+        let Some((name, behind)) = split_text(behind) else { return Err(malformed()) };
+        let before = part.body.get(..=portal.len()).unwrap_or_default();
+        self.use_statement(part, before, name, behind, memory, out);
+        self.owed.push_back(Owed::Bind);
+        Ok(())
+    }
+
+    fn describe(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Some((name, behind)) = part.body.get(1..).and_then(split_text) else { return Err(malformed()) };
+        self.use_statement(part, b"S", name, behind, memory, out);
+        self.owed.push_back(Owed::Describe);
+        Ok(())
+    }
+
+    /// Appends a message that names a statement, and ahead of it what the backend lacks.
+    /// `before` and `behind` are what stands around the name in the message.
+    fn use_statement(
+        &mut self,
+        part: &Part<'_>,
+        before: &[u8],
+        name: &[u8],
+        behind: &[u8],
+        memory: &mut PgMemory,
+        out: &mut Vec<u8>,
+    ) {
+        if name.is_empty() {
+            self.require_unnamed(memory, out);
+            out.extend_from_slice(part.whole);
+            return;
+        }
+        match self.named.get(name).cloned() {
+            Some(statement) => {
+                self.require(&statement, memory, out);
+                rename(part, before, statement.number, behind, out);
+            }
+            // Unknown to us is unknown to the database, which says so; but names like ours
+            // must not reach a statement of ours.
+            None if name.starts_with(PREFIX.as_bytes()) => {
+                rename(part, before, 0, behind, out);
+            }
+            None => out.extend_from_slice(part.whole),
+        }
+    }
+
+    fn close(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Some((name, behind)) = part.body.get(1..).and_then(split_text) else { return Err(malformed()) };
+        let closed = self.close_named(name);
+        if name.is_empty() {
+            memory.unnamed = 0;
+            self.owed.push_back(Owed::Close { ours: false });
+            out.extend_from_slice(part.whole);
+        } else if let Some(unkept) = closed.as_ref().filter(|statement| statement.tail.is_empty()) {
+            self.unkept = self.unkept.saturating_sub(1);
+            memory.forgets(unkept.number);
+            self.owed.push_back(Owed::Close { ours: false });
+            rename(part, b"S", unkept.number, behind, out);
+        } else {
+            self.owed.push_back(Owed::LocalClose { name: name.into(), statement: closed });
+        }
+        Ok(())
+    }
+
+    /// Prepares `statement` ahead of its use, where the backend lacks it.
+    fn require(&mut self, statement: &Statement, memory: &mut PgMemory, out: &mut Vec<u8>) {
+        if memory.uses(statement.number) || statement.tail.is_empty() {
+            return;
+        }
+        self.make_room(memory, out);
+        memory.prepares(statement.number);
+        self.owed.push_back(Owed::Parse { number: statement.number, unnamed: false, ours: true, name: None });
+        let at = frame::begin(out, b'P');
+        put_name(out, statement.number);
+        out.extend_from_slice(&statement.tail);
+        frame::end(out, at);
+    }
+
+    /// The backend's unnamed statement may be another client's.
+    fn require_unnamed(&mut self, memory: &mut PgMemory, out: &mut Vec<u8>) {
+        let number = self.unnamed.number;
+        if number == memory.unnamed && number != 0 {
+            return;
+        }
+        if number == 0 || self.unnamed.tail.is_empty() {
+            // There is none: make sure that the backend has none either.
+            if memory.unnamed != 0 {
+                memory.unnamed = 0;
+                self.owed.push_back(Owed::Close { ours: true });
+                out.extend_from_slice(b"C\0\0\0\x06S\0");
+            }
+            return;
+        }
+        memory.unnamed = number;
+        self.owed.push_back(Owed::Parse { number, unnamed: true, ours: true, name: None });
+        let at = frame::begin(out, b'P');
+        out.push(0);
+        out.extend_from_slice(&self.unnamed.tail);
+        frame::end(out, at);
+    }
+
+    /// Closes the statement that was not used for longest, where the backend is full.
+    fn make_room(&mut self, memory: &mut PgMemory, out: &mut Vec<u8>) {
+        let Some(number) = memory.evicts() else { return };
+        self.owed.push_back(Owed::Close { ours: true });
+        let at = frame::begin(out, b'C');
+        out.push(b'S');
+        put_name(out, number);
+        frame::end(out, at);
+    }
+}
+
+/// Appends `part` with the statement's name replaced. `front` is what stands before the name.
+fn rename(part: &Part<'_>, front: &[u8], number: u64, behind: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.push(part.head.tag);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(front);
+    put_name(out, number);
+    out.extend_from_slice(behind);
+    // The frame may be cut: what is still to come counts as well.
+    let missing = part.head.len() - part.whole.len();
+    let length = u32::try_from(out.len() - start - 1 + missing).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start + 1..start + 5) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn malformed() -> Fault {
+    Fault::fatal(Cause::ProtocolViolation, "invalid message format")
+}

@@ -1,0 +1,298 @@
+//! The tracker of one PostgreSQL session: its state, and what is owed.
+//!
+//! `intake.rs` judges what the client sends, `requests.rs` translates it for a backend and
+//! notes what that backend now owes, `replies.rs` judges what comes back. This file holds
+//! the state they share and ends what went wrong.
+//!
+//! Invariant: `owed` holds, in order, one entry for each message that was sent and whose
+//! answer has not been seen, so that what we slip in can be told from what the client asked.
+
+use super::statements::{Registry, Statement};
+use super::{PgMemory, messages};
+use crate::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use crate::{Fault, Head, Held, ProtocolError};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many answers may be owed at once. A backend flushes long before this many are due.
+pub(super) const OWED_MAX: usize = 131_072;
+
+/// One answer that is still to come.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// ParseComplete. `number` is what the backend's memory was told it would have.
+    Parse { number: u64, unnamed: bool, ours: bool, name: Option<Box<[u8]>> },
+    /// BindComplete.
+    Bind,
+    /// RowDescription or NoData.
+    Describe,
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// CloseComplete.
+    Close { ours: bool },
+    /// ParseComplete that we say ourselves: the backend has the statement already.
+    LocalParse { name: Box<[u8]> },
+    /// CloseComplete that we say ourselves: the backend keeps the statement for others.
+    LocalClose { name: Box<[u8]>, statement: Option<Arc<Statement>> },
+    /// Nothing: the end of COPY data that was sent ahead of its CopyInResponse.
+    CopyEnd,
+    /// ReadyForQuery after Sync.
+    Sync,
+    /// ReadyForQuery after a simple query.
+    Query,
+    /// ReadyForQuery after a function call.
+    Function,
+}
+
+impl Owed {
+    /// Whether this ends with ReadyForQuery.
+    fn ends_ready(&self) -> bool {
+        matches!(self, Self::Sync | Self::Query | Self::Function)
+    }
+}
+
+/// The client's unnamed statement.
+#[derive(Debug, Default)]
+pub(super) struct Unnamed {
+    /// 0 while there is none.
+    pub number: u64,
+    /// Its Parse message behind the name; empty if it was too large to keep.
+    pub tail: Vec<u8>,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct PgTracker {
+    pub(super) registry: Arc<Registry>,
+    /// Bytes of the inbox that hold whole frames of the batch being gathered.
+    pub(super) scanned: usize,
+    /// Bytes of a meaningless frame that are still to come.
+    pub(super) dropping: usize,
+    pub(super) named: HashMap<Box<[u8]>, Arc<Statement>, foldhash::fast::RandomState>,
+    pub(super) unnamed: Unnamed,
+    /// Statements whose text was too large to keep: they live on one backend only.
+    pub(super) unkept: u32,
+    pub(super) owed: VecDeque<Owed>,
+    /// The backend waits for COPY data.
+    pub(super) copy_in: bool,
+    /// Messages were sent that no Sync has closed.
+    pub(super) open: bool,
+    /// The backend discards everything up to the next Sync.
+    pub(super) skipping: bool,
+    pub(super) muted: bool,
+    pub(super) txn: TxnStatus,
+    pub(super) reported: Arc<Vec<(String, String)>>,
+    pub(super) trusted: bool,
+}
+
+/// Client encodings in which a byte of ASCII may be the tail of another character.
+const UNSAFE_ENCODINGS: [&str; 8] =
+    ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "GB18030", "UHC", "JOHAB", "SQL_ASCII_UNKNOWN"];
+
+impl PgTracker {
+    pub(super) fn reported_value(&self, name: &str) -> Option<&str> {
+        self.reported.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes note of a reported value. Returns whether the client was told otherwise.
+    pub(super) fn note(&mut self, name: &str, value: &str) -> bool {
+        if self.reported_value(name) == Some(value) {
+            return false;
+        }
+        let reported = Arc::make_mut(&mut self.reported);
+        match reported.iter_mut().find(|(have, _)| have == name) {
+            Some((_, have)) => value.clone_into(have),
+            None if reported.len() < 256 => reported.push((name.to_owned(), value.to_owned())),
+            None => {}
+        }
+        self.trusted = trusted(&self.reported);
+        true
+    }
+
+    /// How the bytes of a statement are to be read, where that is not the usual way.
+    pub(super) fn flavour(&self) -> &[u8] {
+        match self.reported_value("client_encoding") {
+            Some("UTF8") | None if self.trusted => b"",
+            Some(encoding) => encoding.as_bytes(),
+            None => b"?",
+        }
+    }
+
+    /// An answer will never come: takes back what was believed when the question was sent.
+    pub(super) fn undo(&mut self, owed: Owed, memory: Option<&mut PgMemory>) {
+        match owed {
+            Owed::Parse { number, unnamed, name, .. } => {
+                if let Some(memory) = memory {
+                    memory.forgets(number);
+                    if unnamed {
+                        memory.unnamed = 0;
+                    }
+                }
+                if unnamed && self.unnamed.number == number {
+                    self.unnamed.number = 0;
+                }
+                if let Some(name) = name {
+                    self.named.remove(&name);
+                }
+            }
+            Owed::LocalParse { name } => {
+                self.named.remove(&name);
+            }
+            Owed::LocalClose { name, statement: Some(statement) } => {
+                self.named.insert(name, statement);
+            }
+            _ => {}
+        }
+    }
+
+    /// A message of a batch failed: the backend answers nothing more up to the next Sync.
+    pub(super) fn fail_batch(&mut self, memory: &mut PgMemory) {
+        self.copy_in = false;
+        while let Some(front) = self.owed.front() {
+            if matches!(front, Owed::Sync) {
+                return;
+            }
+            if let Some(owed) = self.owed.pop_front() {
+                self.undo(owed, Some(memory));
+            }
+        }
+        self.skipping = true;
+        self.open = true;
+    }
+
+    /// Says ourselves what is due and needs no backend.
+    pub(super) fn pour(&mut self, out: &mut Vec<u8>) {
+        loop {
+            match self.owed.front() {
+                Some(Owed::LocalParse { .. }) if !self.muted => messages::parse_complete(out),
+                Some(Owed::LocalClose { .. }) if !self.muted => messages::close_complete(out),
+                Some(Owed::LocalParse { .. } | Owed::LocalClose { .. }) => {}
+                _ => return,
+            }
+            self.owed.pop_front();
+        }
+    }
+}
+
+/// Whether the default rules of quoting hold, so that a text may be judged without asking.
+fn trusted(reported: &[(String, String)]) -> bool {
+    reported.iter().all(|(name, value)| match name.as_str() {
+        "standard_conforming_strings" => value == "on",
+        "client_encoding" => !UNSAFE_ENCODINGS.contains(&value.as_str()),
+        _ => true,
+    })
+}
+
+impl Tracker for PgTracker {
+    type Memory = PgMemory;
+    type Registry = Registry;
+
+    fn new(registry: Arc<Registry>, reported: Arc<Vec<(String, String)>>) -> Self {
+        Self {
+            registry,
+            scanned: 0,
+            dropping: 0,
+            named: HashMap::default(),
+            unnamed: Unnamed::default(),
+            unkept: 0,
+            owed: VecDeque::new(),
+            copy_in: false,
+            open: false,
+            skipping: false,
+            muted: false,
+            txn: TxnStatus::Idle,
+            trusted: trusted(&reported),
+            reported,
+        }
+    }
+
+    fn intake(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault> {
+        self.judge_inbox(inbox, gather_max)
+    }
+
+    fn texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        self.show_texts(request, visit);
+    }
+
+    fn answer(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        self.answer_alone(request, out)
+    }
+
+    fn forward(
+        &mut self,
+        request: &[u8],
+        rest: usize,
+        memory: &mut PgMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        self.translate(request, rest, memory, out)?;
+        self.scanned = 0;
+        self.pour(client);
+        Ok(())
+    }
+
+    fn needs(&self, head: Head) -> usize {
+        super::replies::needs(head)
+    }
+
+    fn on_backend(
+        &mut self,
+        head: Head,
+        seen: &[u8],
+        memory: &mut PgMemory,
+        after: &mut Vec<u8>,
+    ) -> Result<Verdict, ProtocolError> {
+        let verdict = self.judge_reply(head, seen, memory)?;
+        if !self.owed.is_empty() {
+            self.pour(after);
+        }
+        Ok(if self.muted { Verdict::Swallow } else { verdict })
+    }
+
+    fn mute(&mut self) {
+        self.muted = true;
+    }
+
+    fn rewind(&mut self) -> bool {
+        let waits = self.owed.iter().any(Owed::ends_ready);
+        while let Some(owed) = self.owed.pop_back() {
+            self.undo(owed, None);
+        }
+        self.copy_in = false;
+        self.open = false;
+        self.skipping = false;
+        self.muted = false;
+        self.txn = TxnStatus::Idle;
+        waits
+    }
+
+    fn is_over(&self) -> bool {
+        self.owed.is_empty() && !self.open && !self.copy_in
+    }
+
+    fn is_open(&self) -> bool {
+        self.open || self.copy_in
+    }
+
+    fn txn(&self) -> TxnStatus {
+        self.txn
+    }
+
+    fn held(&self) -> Held {
+        if self.unkept > 0 { Held::UNKNOWN } else { Held::empty() }
+    }
+
+    fn lexing_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    fn note_reported(&mut self, reported: &[(String, String)], out: &mut Vec<u8>) {
+        for (name, value) in reported {
+            if name != "in_hot_standby" && self.note(name, value) {
+                messages::parameter_status(name, value, out);
+            }
+        }
+    }
+}

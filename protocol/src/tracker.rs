@@ -1,0 +1,143 @@
+//! What has been asked and what is still owed, in both directions of one session.
+//!
+//! A tracker never waits and never owns a buffer of the data path: it judges headers
+//! in place, and bodies only where a decision hangs on them.
+
+use crate::own::Inspection;
+use crate::{Fault, Head, Held, ProtocolError, Settings};
+use std::sync::Arc;
+
+/// Where a session stands in its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TxnStatus {
+    /// Outside a transaction.
+    #[default]
+    Idle,
+    /// Inside one.
+    Open,
+    /// Inside one that has failed: only its end is accepted.
+    Failed,
+}
+
+/// What the bytes of a client amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake {
+    /// Nothing yet: more bytes are needed.
+    More,
+    /// `len` bytes are ready to be sent; `rest` more bytes of the last frame follow and are
+    /// sent on as they come. `rest` is 0 unless the frame is too large to be gathered.
+    Ready {
+        /// Bytes at the front of the inbox.
+        len: usize,
+        /// Bytes of the last frame that are still to come.
+        rest: usize,
+        /// Whether these bytes are all of a request, so that its route can be decided by them.
+        whole: bool,
+    },
+    /// `len` bytes at the front mean nothing any more (COPY data after an error).
+    Drop(usize),
+    /// The client says goodbye.
+    Terminate,
+}
+
+/// What to do with a frame of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the client's.
+    Relay,
+    /// It answers something that we slipped in.
+    Swallow,
+    /// It is the client's and says that a statement failed, with this code.
+    Failed([u8; 5]),
+}
+
+/// What one backend connection holds between leases.
+pub trait Memory: Send + 'static {
+    /// Names the connection to whoever wants to cancel what runs on it.
+    type CancelKey;
+    /// The key that the database gave.
+    fn cancel_key(&self) -> &Self::CancelKey;
+    /// The settings that sessions have left on it; empty on a fresh connection.
+    fn settings(&self) -> &Settings;
+    /// Says what the settings are now.
+    fn set_settings(&mut self, settings: Settings);
+    /// Of what an inspection of this backend found, that by which the session differs from a
+    /// fresh connection.
+    fn difference(&self, found: Inspection) -> Inspection;
+    /// Forgets all that a return to a fresh state wipes out.
+    fn wiped(&mut self);
+    /// The values that the database reported at sign-in.
+    fn reported(&self) -> &[(String, String)];
+}
+
+/// Judges both directions of one session.
+pub trait Tracker: Send + 'static {
+    /// What a backend holds.
+    type Memory;
+    /// What all sessions share.
+    type Registry;
+
+    /// The tracker of a session that has just signed in; `reported` is what its client was told.
+    fn new(registry: Arc<Self::Registry>, reported: Arc<Vec<(String, String)>>) -> Self;
+
+    /// Judges `inbox`, which begins with the first byte that was not sent on or dropped.
+    /// Requests longer than `gather_max` bytes are not gathered but streamed.
+    fn intake(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault>;
+
+    /// Shows `visit` the text of every statement that `request` runs or prepares.
+    fn texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8]));
+
+    /// Answers a request that needs no backend, or returns false.
+    fn answer(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// Translates `request` for the backend that `memory` belongs to, and appends it to
+    /// `out`. Replies that are due without the backend are appended to `client`.
+    fn forward(
+        &mut self,
+        request: &[u8],
+        rest: usize,
+        memory: &mut Self::Memory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), Fault>;
+
+    /// How many bytes of the body of a backend's frame must be seen to judge it. At most 8 KiB.
+    fn needs(&self, head: Head) -> usize;
+
+    /// Judges a backend's frame of which `seen`, at least `needs(head)` bytes of the body, is
+    /// here. Replies that are due behind it are appended to `after`.
+    fn on_backend(
+        &mut self,
+        head: Head,
+        seen: &[u8],
+        memory: &mut Self::Memory,
+        after: &mut Vec<u8>,
+    ) -> Result<Verdict, ProtocolError>;
+
+    /// From now to the end of this reply nothing is for the client: the request will be sent again.
+    fn mute(&mut self);
+
+    /// The backend is gone or the reply was muted: forgets what is owed, so that the request
+    /// may be forwarded once more. Returns whether the client waits for the end of a reply.
+    fn rewind(&mut self) -> bool;
+
+    /// Whether nothing is owed and no request is half sent.
+    fn is_over(&self) -> bool;
+
+    /// Whether more of what the client sends belongs to the request under way.
+    fn is_open(&self) -> bool;
+
+    /// Whether a statement has been sent whose transaction's end was not seen: if the backend
+    /// is lost now, nobody knows whether it took effect.
+    fn txn(&self) -> TxnStatus;
+
+    /// What keeps this session on its backend, as far as the messages alone tell.
+    fn held(&self) -> Held;
+
+    /// Whether the session's texts follow the default rules of quoting and encoding.
+    fn lexing_trusted(&self) -> bool;
+
+    /// The database reported these values while an errand of ours ran: appends those that the
+    /// client must know to `out`.
+    fn note_reported(&mut self, reported: &[(String, String)], out: &mut Vec<u8>);
+}

@@ -1,0 +1,195 @@
+//! What a database's catalog says about names: which functions may write, which relations are no plain tables.
+//!
+//! Built by whoever can ask the database, immutable afterwards, swapped whole. A name is judged by every
+//! overload in every schema, because neither argument types nor the search path are known here: one volatile
+//! overload spoils the name. Nothing known is not nothing there: an absent function is unknown.
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::functions;
+
+type Map<V> = HashMap<Box<str>, V, RandomState>;
+type Set = HashSet<Box<str>, RandomState>;
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Volatility {
+    /// Depends on its arguments only.
+    Immutable,
+    /// Reads, and changes nothing.
+    Stable,
+    /// May do anything.
+    Volatile,
+}
+
+/// `pg_proc.prokind`. An aggregate's own volatility is a dummy in the catalog: give that of its worst support
+/// function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FunctionKind {
+    /// An ordinary function.
+    Function,
+    /// A procedure, which only `CALL` can run.
+    Procedure,
+    /// An aggregate.
+    Aggregate,
+    /// A window function.
+    Window,
+}
+
+/// What is known of a function's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// No function of that name is known.
+    Unknown,
+    /// Every overload only reads.
+    Reads,
+    /// Some overload may write.
+    Writes {
+        /// Some overload's body may change the session's state.
+        may_set_state: bool,
+    },
+}
+
+impl Judgement {
+    const fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (Self::Reads, Self::Reads) => Self::Reads,
+            (Self::Writes { may_set_state: true }, _) | (_, Self::Writes { may_set_state: true }) => {
+                Self::Writes { may_set_state: true }
+            }
+            _ => Self::Writes { may_set_state: false },
+        }
+    }
+}
+
+/// One loaded state of one database's catalog.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// By name; the overloads of one schema are already one judgement.
+    functions: Map<Vec<(Box<str>, Judgement)>>,
+    relations: Map<Vec<Box<str>>>,
+    operators: Set,
+    attributes: Set,
+    /// Names that make a text worth a second look although the lexer settled it.
+    suspects: Set,
+    loaded: bool,
+}
+
+impl Catalog {
+    /// Nothing is known: every user function is unknown, no relation is suspected.
+    pub fn unknown() -> Self {
+        Self::default()
+    }
+
+    /// Whether a catalog was loaded at all.
+    pub const fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// Whether a text settled as a read must be looked through for names all the same.
+    pub(crate) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty() || !self.operators.is_empty() || !self.attributes.is_empty()
+    }
+
+    pub(crate) fn is_suspect(&self, name: &str) -> bool {
+        self.suspects.contains(name)
+    }
+
+    /// Whether `x.name` may be a call of a volatile function of one composite argument.
+    pub(crate) fn is_unsafe_attribute(&self, name: &str) -> bool {
+        self.attributes.contains(name)
+    }
+
+    pub(crate) fn has_unsafe_attributes(&self) -> bool {
+        !self.attributes.is_empty()
+    }
+
+    /// What calling a function of this name may do. Without a schema, all schemas must agree.
+    pub fn function(&self, schema: Option<&str>, name: &str) -> Judgement {
+        let overloads = self.functions.get(name).map_or(&[][..], Vec::as_slice);
+        overloads
+            .iter()
+            .filter(|(of, _)| schema.is_none_or(|schema| **of == *schema))
+            .fold(Judgement::Unknown, |sum, (_, judgement)| sum.worse(*judgement))
+    }
+
+    /// Whether a relation of this name may be unsafe to read on a replica.
+    pub fn is_unsafe_relation(&self, schema: Option<&str>, name: &str) -> bool {
+        self.relations
+            .get(name)
+            .is_some_and(|schemas| schema.is_none_or(|schema| schemas.iter().any(|of| **of == *schema)))
+    }
+
+    /// Whether some operator of this symbol may write.
+    pub fn is_volatile_operator(&self, symbol: &str) -> bool {
+        self.operators.contains(symbol)
+    }
+}
+
+/// Collects what a database says; [`CatalogBuilder::build`] closes it.
+#[derive(Debug, Default)]
+pub struct CatalogBuilder {
+    catalog: Catalog,
+}
+
+impl CatalogBuilder {
+    /// An empty catalog that counts as loaded.
+    pub fn new() -> Self {
+        Self { catalog: Catalog { loaded: true, ..Catalog::default() } }
+    }
+
+    /// Adds one overload. Names are as `pg_proc` has them. `may_set_state` says that the body could change
+    /// settings, take locks or create temporary objects; give `true` unless its language and text rule it out.
+    /// Functions of `pg_catalog` may be added too: they count where this crate's own list is silent.
+    pub fn add_function(
+        &mut self,
+        schema: &str,
+        name: &str,
+        volatility: Volatility,
+        kind: FunctionKind,
+        may_set_state: bool,
+    ) -> &mut Self {
+        let builtin = schema == "pg_catalog" && functions::is_listed(name.as_bytes());
+        if builtin {
+            return self;
+        }
+        let reads = volatility != Volatility::Volatile && kind != FunctionKind::Procedure && !may_set_state;
+        let judgement = if reads { Judgement::Reads } else { Judgement::Writes { may_set_state } };
+        let overloads = self.catalog.functions.entry(name.into()).or_default();
+        match overloads.iter_mut().find(|(of, _)| **of == *schema) {
+            Some((_, sum)) => *sum = sum.worse(judgement),
+            None => overloads.push((schema.into(), judgement)),
+        }
+        if !reads && functions::is_listed(name.as_bytes()) {
+            self.catalog.suspects.insert(name.into());
+        }
+        self
+    }
+
+    /// Adds a relation that must not be read on a replica: a view that reaches a volatile function, a foreign
+    /// table, an unlogged or temporary table.
+    pub fn add_unsafe_relation(&mut self, schema: &str, name: &str) -> &mut Self {
+        self.catalog.relations.entry(name.into()).or_default().push(schema.into());
+        self.catalog.suspects.insert(name.into());
+        self
+    }
+
+    /// Adds the symbol of an operator whose function is volatile.
+    pub fn add_volatile_operator(&mut self, symbol: &str) -> &mut Self {
+        self.catalog.operators.insert(symbol.into());
+        self
+    }
+
+    /// Adds a volatile function of one composite argument, which `row.name` calls without parentheses.
+    pub fn add_volatile_attribute(&mut self, name: &str) -> &mut Self {
+        self.catalog.attributes.insert(name.into());
+        self
+    }
+
+    /// Closes the catalog.
+    pub fn build(self) -> Catalog {
+        self.catalog
+    }
+}

@@ -1,0 +1,98 @@
+//! What a statement may leave behind in the session that ran it.
+//!
+//! A set of a few bits, `Copy`, without names of objects: whoever keeps a backend for its session asks the
+//! database what is really there. An effect is named when it *may* happen; nothing here proves that it did.
+
+/// A set of effects on the session.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Effects(u32);
+
+impl Effects {
+    /// Settings, role or user of the session may have changed: ask the backend for their values.
+    pub const SETTINGS: Self = Self(1);
+    /// A temporary table (or another object of `pg_temp`) may exist.
+    pub const TEMP_TABLE: Self = Self(1 << 1);
+    /// A session-level advisory lock may be held.
+    pub const ADVISORY_LOCK: Self = Self(1 << 2);
+    /// The session may listen on a channel.
+    pub const LISTEN: Self = Self(1 << 3);
+    /// The set of SQL-level prepared statements may have changed (`PREPARE`, `DEALLOCATE`).
+    pub const SQL_PREPARE: Self = Self(1 << 4);
+    /// A cursor declared `WITH HOLD` may be open.
+    pub const HOLD_CURSOR: Self = Self(1 << 5);
+    /// Anything: `DO`, `CALL`, functions nobody knows, text nobody could read.
+    pub const UNKNOWN: Self = Self(1 << 6);
+    /// An object was created, altered or dropped: what is known of the catalog may be out of date.
+    pub const DDL: Self = Self(1 << 7);
+    /// State may be gone (`DISCARD`, `UNLISTEN`, `DEALLOCATE`, `CLOSE`, `DROP`, an unlock): look again.
+    pub const DISCARD: Self = Self(1 << 8);
+
+    const NAMES: [(Self, &'static str); 9] = [
+        (Self::SETTINGS, "settings"),
+        (Self::TEMP_TABLE, "temp_table"),
+        (Self::ADVISORY_LOCK, "advisory_lock"),
+        (Self::LISTEN, "listen"),
+        (Self::SQL_PREPARE, "sql_prepare"),
+        (Self::HOLD_CURSOR, "hold_cursor"),
+        (Self::UNKNOWN, "unknown"),
+        (Self::DDL, "ddl"),
+        (Self::DISCARD, "discard"),
+    ];
+
+    /// No effect.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// Whether nothing is left behind.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether every effect of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any effect of `other` is in this set.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The effects of either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The effects of this set that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Each effect in the set, with its name in snake case.
+    pub fn iter(self) -> impl Iterator<Item = (Self, &'static str)> {
+        Self::NAMES.into_iter().filter(move |(effect, _)| self.contains(*effect))
+    }
+}
+
+impl std::ops::BitOr for Effects {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl std::ops::BitOrAssign for Effects {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+impl std::fmt::Debug for Effects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter().map(|(_, name)| name)).finish()
+    }
+}

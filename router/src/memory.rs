@@ -1,0 +1,81 @@
+//! What the router remembers: plans by text, and fingerprints that replicas refused. Both are bounded.
+//!
+//! A plan is found by its whole text, so that two texts of one hash cannot share a route. Seeds are drawn per
+//! process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foldhash::quality::RandomState;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+use crate::{Plan, fingerprint};
+
+/// Texts above this length are planned each time.
+pub(crate) const CACHED_TEXT_MAX: usize = 4096;
+/// Fingerprints kept of what replicas refused.
+const LEARNED_MAX: usize = 8192;
+/// What an entry takes beside its text and names, in bytes.
+const ENTRY_OVERHEAD: u64 = 256;
+
+#[derive(Clone)]
+struct Weight;
+
+impl quick_cache::Weighter<Box<[u8]>, Plan> for Weight {
+    fn weight(&self, text: &Box<[u8]>, plan: &Plan) -> u64 {
+        let names = plan.detail.as_ref().map_or(0, |detail| {
+            detail.functions.len() + detail.relations.len() + detail.operators.len() + detail.settings.len()
+        });
+        text.len() as u64 + ENTRY_OVERHEAD + names as u64 * 64
+    }
+}
+
+/// Plans by text, and refused fingerprints.
+pub(crate) struct Memory {
+    plans: Cache<Box<[u8]>, Plan, Weight, RandomState>,
+    learned: Cache<u64, (), quick_cache::UnitWeighter, RandomState>,
+    has_learned: AtomicBool,
+    seed: RandomState,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let items = (bytes / 1024).max(16);
+        let plans =
+            Cache::with(items, bytes as u64, Weight, RandomState::default(), DefaultLifecycle::default());
+        let learned = Cache::with(
+            LEARNED_MAX,
+            LEARNED_MAX as u64,
+            quick_cache::UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        );
+        Self { plans, learned, has_learned: AtomicBool::new(false), seed: RandomState::default() }
+    }
+
+    pub(crate) fn plan(&self, text: &[u8]) -> Option<Plan> {
+        if text.len() > CACHED_TEXT_MAX { None } else { self.plans.get(text) }
+    }
+
+    pub(crate) fn keep(&self, text: &[u8], plan: &Plan) {
+        if text.len() <= CACHED_TEXT_MAX {
+            self.plans.insert(text.into(), plan.clone());
+        }
+    }
+
+    pub(crate) fn learn(&self, text: &[u8]) {
+        self.learned.insert(fingerprint::of(text, &self.seed), ());
+        self.has_learned.store(true, Ordering::Release);
+    }
+
+    /// Whether a replica refused a text like this one. Nearly free as long as none ever did.
+    pub(crate) fn is_learned(&self, text: &[u8]) -> bool {
+        self.has_learned.load(Ordering::Acquire)
+            && self.learned.get(&fingerprint::of(text, &self.seed)).is_some()
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("plans", &self.plans.len()).finish_non_exhaustive()
+    }
+}

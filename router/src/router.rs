@@ -1,0 +1,235 @@
+//! The router: text in, plan out; plan and context in, route out.
+//!
+//! The lexer settles what it can, without allocating. What is left goes to the parser, once per text as long
+//! as the cache holds it. Long texts that the lexer settles are kept as well, because finding one costs less
+//! than reading it. Nothing here waits, and nothing is shared but the memory.
+
+use std::sync::Arc;
+
+use crate::lexer::Lexer;
+use crate::memory::Memory;
+use crate::names::{self, Suspicion};
+use crate::statement::{self, Statement};
+use crate::words::{self, Verb};
+use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, parse};
+
+/// Whose SQL is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// PostgreSQL's.
+    Postgres,
+}
+
+/// Whether quotes mean what they seem to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lexing {
+    /// False if `standard_conforming_strings` is off, or if `client_encoding` is SJIS, BIG5, GBK, GB18030, UHC
+    /// or JOHAB: then every text is a write.
+    pub trusted: bool,
+}
+
+/// What the router spends at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of remembered plans, texts included.
+    pub cache_bytes: usize,
+    /// The longest text that may be a read, in bytes.
+    pub text_max: usize,
+    /// The longest text that is handed to the parser, in bytes.
+    pub parse_max: usize,
+    /// The most tokens that are handed to the parser.
+    pub tokens_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { cache_bytes: 8 << 20, text_max: 256 << 10, parse_max: 32 << 10, tokens_max: 4096 }
+    }
+}
+
+/// Texts from this length on are looked up before they are read.
+const LOOK_UP_MIN: usize = 512;
+/// How many times `text_max` a plain change of data may be and still be read for its effects.
+const CHANGE_FACTOR: usize = 4;
+
+/// Plans and routes statements of one dialect.
+#[derive(Debug)]
+pub struct Router {
+    limits: Limits,
+    rules: Vec<Rule>,
+    memory: Memory,
+}
+
+impl Router {
+    /// A router with an empty memory. Rules are tried in their order.
+    pub fn new(dialect: Dialect, limits: Limits, rules: Vec<Rule>) -> Self {
+        let Dialect::Postgres = dialect;
+        Self { limits, rules, memory: Memory::new(limits.cache_bytes) }
+    }
+
+    /// What the text tells. Does not allocate for a short text that the lexer settles, nor for one that the
+    /// memory holds.
+    pub fn plan(&self, text: &[u8], lexing: Lexing) -> Plan {
+        if !lexing.trusted {
+            return self.ruled(text, Plan::write(Reason::UntrustedLexing, Effects::UNKNOWN));
+        }
+        let plan = self.judge(text);
+        if plan.may_read() && self.memory.is_learned(text) {
+            return Plan { kind: Kind::Write, target: Target::Primary, reason: Reason::Learned, ..plan };
+        }
+        plan
+    }
+
+    /// A replica refused this text as a write: from now on it is one, and so is each text that differs in
+    /// literals only.
+    pub fn learn(&self, text: &[u8]) {
+        self.memory.learn(text);
+    }
+
+    /// Decides where a statement goes. `text` is what `plan` was made of; it is read again only if the plan
+    /// may be a read and the catalog suspects some name.
+    pub fn decide(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Route {
+        if !plan.may_read() || !context.catalog.has_suspects() {
+            return decide::route(plan, context, None);
+        }
+        match names::suspect(text, context.catalog) {
+            None => decide::route(plan, context, None),
+            Some(Suspicion::Certain(reason)) => decide::route(plan, context, Some(reason)),
+            Some(Suspicion::Name) => {
+                let detailed = if is_complete(plan) { None } else { Some(self.detailed(text)) };
+                let plan = detailed.as_ref().unwrap_or(plan);
+                decide::route(plan, context, (!is_complete(plan)).then_some(Reason::UnsafeRelation))
+            }
+        }
+    }
+
+    fn judge(&self, text: &[u8]) -> Plan {
+        let long = text.len() >= LOOK_UP_MIN;
+        if long && let Some(plan) = self.memory.plan(text) {
+            return plan;
+        }
+        if text.len() > self.limits.text_max && !self.is_readable_change(text) {
+            return self.ruled(text, too_long(text));
+        }
+        if let Some(plan) = self.settle(text) {
+            let plan = self.ruled(text, plan);
+            if long {
+                self.memory.keep(text, &plan);
+            }
+            return plan;
+        }
+        if !long && let Some(plan) = self.memory.plan(text) {
+            return plan;
+        }
+        let plan = self.ruled(text, self.read_names(text, false));
+        self.memory.keep(text, &plan);
+        plan
+    }
+
+    /// The first level alone; nothing if some statement needs its names looked up.
+    fn settle(&self, text: &[u8]) -> Option<Plan> {
+        let mut plan = Plan::empty();
+        let mut lexer = Lexer::new(text);
+        while let Some(statement) = statement::next(lexer) {
+            if statement.needs_names {
+                return None;
+            }
+            plan.join(&statement.plan);
+            lexer = statement.rest;
+            if statement.strange {
+                break;
+            }
+        }
+        plan.hint = hint(text);
+        Some(plan)
+    }
+
+    /// Both levels. `all` asks for the names of every statement, needed or not.
+    fn read_names(&self, text: &[u8], all: bool) -> Plan {
+        let mut plan = Plan::empty();
+        let mut lexer = Lexer::new(text);
+        while let Some(mut statement) = statement::next(lexer) {
+            if statement.needs_names || all {
+                self.add_names(text, &mut statement);
+            }
+            plan.join(&statement.plan);
+            lexer = statement.rest;
+            if statement.strange {
+                break;
+            }
+        }
+        plan.hint = hint(text);
+        plan
+    }
+
+    fn add_names(&self, text: &[u8], statement: &mut Statement<'_>) {
+        let body = &text[statement.body.clone()];
+        let candidates = names::collect(body, !statement.plan.may_read());
+        let small = statement.tokens <= self.limits.tokens_max && body.len() <= self.limits.parse_max;
+        // Only settings, no calls: there is nothing to ask the parser.
+        let wanted = statement.plan.kind != Kind::Session || statement.plan.reason == Reason::Cursor;
+        let parsed = if small && wanted { parse::names(body) } else { None };
+        let detail = match parsed.and_then(|parsed| candidates.resolve(parsed)) {
+            Some(detail) => detail,
+            None => {
+                if statement.plan.may_read() {
+                    let reason = if small { Reason::Unparseable } else { Reason::TooComplex };
+                    statement.plan = Plan::write(reason, statement.plan.effects);
+                }
+                candidates.into_detail()
+            }
+        };
+        statement.plan.detail = Some(Arc::new(detail));
+    }
+
+    /// The plan of a settled text with all its names.
+    fn detailed(&self, text: &[u8]) -> Plan {
+        if let Some(plan) = self.memory.plan(text).filter(is_complete) {
+            return plan;
+        }
+        let plan = self.ruled(text, self.read_names(text, true));
+        self.memory.keep(text, &plan);
+        plan
+    }
+
+    fn ruled(&self, text: &[u8], mut plan: Plan) -> Plan {
+        if !self.rules.is_empty() && !plan.kind.is_transaction_control() {
+            let head = &text[..text.len().min(self.limits.text_max)];
+            plan.rule = self.rules.iter().find_map(|rule| rule.judge(head));
+        }
+        plan
+    }
+
+    fn is_readable_change(&self, text: &[u8]) -> bool {
+        first_verb(text) == Verb::Change && text.len() <= self.limits.text_max.saturating_mul(CHANGE_FACTOR)
+    }
+}
+
+fn is_complete(plan: &Plan) -> bool {
+    plan.detail.as_ref().is_some_and(|detail| detail.complete)
+}
+
+/// The hints of the whole text, behind its last statement too.
+fn hint(text: &[u8]) -> crate::Hint {
+    if memchr::memmem::find(text, b"splitpool").is_none() {
+        return crate::Hint::default();
+    }
+    let mut lexer = Lexer::new(text);
+    while lexer.token().is_some_and(|token| token != crate::lexer::Token::Strange) {}
+    lexer.hint
+}
+
+fn first_verb(text: &[u8]) -> Verb {
+    match Lexer::new(&text[..text.len().min(LOOK_UP_MIN)]).token() {
+        Some(crate::lexer::Token::Word(word)) => words::verb(word),
+        _ => Verb::Unknown,
+    }
+}
+
+/// A text that nobody reads: by its first word it may still be known to change the catalog.
+fn too_long(text: &[u8]) -> Plan {
+    let ddl = matches!(first_verb(text), Verb::Create | Verb::Alter | Verb::Drop);
+    let effects = if ddl { Effects::UNKNOWN | Effects::DDL } else { Effects::UNKNOWN };
+    Plan::write(Reason::TooLong, effects)
+}

@@ -1,0 +1,344 @@
+//! Reads the tokens of one statement for everything that speaks against a replica.
+//!
+//! This is the first level's judge: it knows no grammar, only that certain words cannot be absent from certain
+//! dangers. Whatever it cannot place is counted as a call of an unknown function, for the second level to
+//! resolve. It never allocates.
+
+use crate::functions::{self, Builtin};
+use crate::lexer::{Lexer, Token};
+use crate::words::{self, Folded, is, is_any};
+use crate::{Effects, Reason};
+
+/// What the tokens of one statement came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Findings {
+    /// What speaks against a replica, the first that was found.
+    pub(crate) danger: Option<Reason>,
+    pub(crate) effects: Effects,
+    /// Some name before a parenthesis is no keyword and no listed function.
+    pub(crate) unknown_calls: bool,
+    /// Some operator is not built in.
+    pub(crate) unknown_operators: bool,
+    /// `set_config` names a setting with a dot.
+    pub(crate) custom_settings: bool,
+    /// The lexer does not vouch for the text.
+    pub(crate) strange: bool,
+    /// More was closed than opened, or less.
+    pub(crate) unbalanced: bool,
+    pub(crate) tokens: usize,
+}
+
+/// The token before the current one, as far as it matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Last<'a> {
+    Start,
+    /// A word that may be a keyword.
+    Word(&'a [u8]),
+    /// A word or quoted text that can only be a name.
+    Label,
+    Dot,
+    Close,
+    Other,
+}
+
+/// A name, possibly qualified, that was just read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) quoted: bool,
+    pub(crate) schema: Option<(&'a [u8], bool)>,
+    /// What stands before the whole name.
+    pub(crate) before: Last<'a>,
+}
+
+/// What a parenthesis after a name opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    /// Not a call at all.
+    None,
+    Builtin(Builtin),
+    Unknown,
+}
+
+/// A walk over the tokens of one statement.
+pub(crate) struct Scan<'a> {
+    pub(crate) lexer: Lexer<'a>,
+    pub(crate) found: Findings,
+    pub(crate) last: Last<'a>,
+    pub(crate) chain: Chain<'a>,
+    /// The statement is known to change data, so columns after a name are no danger.
+    pub(crate) changes: bool,
+    pub(crate) depth: i32,
+    ended: bool,
+}
+
+/// Tokens looked at ahead for the arguments of `set_config`.
+const ARGUMENT_TOKENS_MAX: usize = 64;
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(lexer: Lexer<'a>) -> Self {
+        let chain = Chain { name: b"", quoted: false, schema: None, before: Last::Start };
+        Self {
+            lexer,
+            found: Findings::default(),
+            last: Last::Start,
+            chain,
+            changes: false,
+            depth: 0,
+            ended: false,
+        }
+    }
+
+    /// The next token of the statement, judged; none at its end, or at something strange.
+    pub(crate) fn step(&mut self) -> Option<Token<'a>> {
+        if self.found.strange || self.ended {
+            return None;
+        }
+        let token = self.lexer.token();
+        if token.is_none() || (token == Some(Token::Semicolon) && self.depth <= 0) {
+            self.ended = true;
+            self.found.unbalanced |= self.depth != 0;
+            return None;
+        }
+        token.inspect(|token| self.take(*token))
+    }
+
+    /// Reads on to the end of the statement.
+    pub(crate) fn run(&mut self) {
+        while self.step().is_some() {}
+    }
+
+    /// Judges one token.
+    pub(crate) fn take(&mut self, token: Token<'a>) {
+        self.found.tokens += 1;
+        self.last = match token {
+            Token::Word(word) => self.word(word),
+            Token::Quoted(name) => {
+                self.extend(name, true);
+                self.temporary(name);
+                Last::Label
+            }
+            Token::Open => {
+                self.depth += 1;
+                self.open();
+                Last::Other
+            }
+            Token::Close => {
+                self.depth -= 1;
+                self.found.unbalanced |= self.depth < 0;
+                Last::Close
+            }
+            Token::Dot => Last::Dot,
+            Token::Operator(symbol) => {
+                self.found.unknown_operators |=
+                    !plain_operator(symbol) && !functions::is_builtin_operator(symbol);
+                Last::Other
+            }
+            Token::Strange => {
+                self.found.strange = true;
+                Last::Other
+            }
+            Token::Semicolon => {
+                self.found.unbalanced = true;
+                Last::Other
+            }
+            Token::Text(_) | Token::OtherText | Token::Number | Token::Parameter => Last::Other,
+            Token::Comma | Token::Punctuation => Last::Other,
+        };
+    }
+
+    /// Begins a name, or goes on with a qualified one.
+    fn extend(&mut self, name: &'a [u8], quoted: bool) {
+        let (schema, before) = match self.last {
+            Last::Dot => (Some((self.chain.name, self.chain.quoted)), self.chain.before),
+            before => (None, before),
+        };
+        self.chain = Chain { name, quoted, schema, before };
+    }
+
+    fn word(&mut self, word: &'a [u8]) -> Last<'a> {
+        let label = match self.last {
+            Last::Dot => true,
+            Last::Word(before) => is(before, b"as") && !is_any(word, &[b"materialized", b"not"]),
+            _ => false,
+        };
+        let before = self.last;
+        self.extend(word, false);
+        if word.len() >= 7 && word[2] == b'_' {
+            self.temporary(word);
+            if !label || before == Last::Dot {
+                self.server_state(word);
+            }
+        }
+        if label {
+            return Last::Label;
+        }
+        match word.len() {
+            2 if is_any(word, &[b"no"]) => self.after_for(before),
+            3 if is(word, b"key") => self.after_for(before),
+            4 if is(word, b"into") => self.danger(Reason::SelectInto),
+            4 if is(word, b"temp") => self.into_temporary(before),
+            5 if is(word, b"share") => self.after_for(before),
+            5 if is(word, b"merge") => self.danger(Reason::WriteInQuery),
+            6 if is_any(word, &[b"update", b"insert", b"delete"]) => {
+                self.after_for(before);
+                self.danger(Reason::WriteInQuery);
+            }
+            9 if is(word, b"temporary") => self.into_temporary(before),
+            _ => {}
+        }
+        Last::Word(word)
+    }
+
+    pub(crate) fn danger(&mut self, reason: Reason) {
+        self.found.danger = self.found.danger.or(Some(reason));
+    }
+
+    fn after_for(&mut self, before: Last<'_>) {
+        if matches!(before, Last::Word(word) if is(word, b"for")) {
+            self.danger(Reason::Locking);
+        }
+    }
+
+    fn into_temporary(&mut self, before: Last<'_>) {
+        if matches!(before, Last::Word(word) if is_any(word, &[b"into", b"local", b"global"])) {
+            self.found.effects |= Effects::TEMP_TABLE;
+        }
+    }
+
+    fn temporary(&mut self, name: &[u8]) {
+        let prefix = |prefix: &[u8]| {
+            name.split_at_checked(prefix.len()).is_some_and(|(head, tail)| {
+                head.eq_ignore_ascii_case(prefix) && matches!(tail.first(), None | Some(b'_'))
+            })
+        };
+        if prefix(b"pg_temp") || prefix(b"pg_toast_temp") {
+            self.found.effects |= Effects::TEMP_TABLE;
+            self.danger(Reason::Temporary);
+        }
+    }
+
+    /// Views that show the state of the server or session that is asked.
+    fn server_state(&mut self, name: &[u8]) {
+        const PREFIXES: [&[u8]; 6] =
+            [b"pg_stat_", b"pg_statio_", b"pg_locks", b"pg_cursors", b"pg_prepared_", b"pg_replication_"];
+        let server = PREFIXES.iter().any(|prefix| {
+            name.split_at_checked(prefix.len()).is_some_and(|(head, _)| head.eq_ignore_ascii_case(prefix))
+        });
+        if server {
+            self.danger(Reason::ServerState);
+        }
+    }
+
+    fn open(&mut self) {
+        match self.call() {
+            Call::None | Call::Builtin(Builtin::ReadOnly) => {}
+            Call::Builtin(Builtin::Primary(reason, effects)) => {
+                self.danger(reason);
+                self.found.effects |= effects;
+            }
+            Call::Builtin(Builtin::SetConfig) => self.set_config(),
+            Call::Builtin(Builtin::Unlisted) | Call::Unknown => self.found.unknown_calls = true,
+        }
+    }
+
+    /// What the parenthesis that just opened makes of the name before it.
+    pub(crate) fn call(&mut self) -> Call {
+        let Chain { name, quoted, schema, before } = self.chain;
+        match (self.last, schema) {
+            (Last::Word(_) | Last::Label, _) => {}
+            _ => return Call::None,
+        }
+        if matches!(before, Last::Word(word) if is(word, b"into")) {
+            return Call::None;
+        }
+        let folded = if quoted { Folded::quoted(name) } else { Folded::word(name) };
+        if let Some((schema, chain_quoted)) = schema {
+            return if is_pg_catalog(schema, chain_quoted) { listed(folded.bytes()) } else { Call::Unknown };
+        }
+        if !quoted && matches!(self.last, Last::Word(_)) {
+            let keyword = if let Last::Word(word) = before { Some(word) } else { None };
+            // The columns of `INSERT INTO t (..)` and `ON CONFLICT (..)`; neither is found in a read.
+            if self.changes && folded.bytes() == b"conflict" && keyword.is_some_and(|word| is(word, b"on")) {
+                return Call::None;
+            }
+            if words::precedes_parenthesis(folded.bytes(), keyword, before == Last::Close) {
+                return Call::None;
+            }
+            match folded.bytes() {
+                b"operator" => return self.operator_syntax(),
+                b"join" if self.opens_query() => return Call::None,
+                _ => {}
+            }
+        }
+        listed(folded.bytes())
+    }
+
+    /// `OPERATOR(pg_catalog.=)`, as psql writes it; another schema's operator is unknown.
+    fn operator_syntax(&mut self) -> Call {
+        let mut ahead = self.lexer.clone();
+        let schema = matches!(ahead.token(), Some(Token::Word(word)) if is(word, b"pg_catalog"));
+        let builtin = schema
+            && ahead.token() == Some(Token::Dot)
+            && matches!(ahead.token(), Some(Token::Operator(_)))
+            && ahead.token() == Some(Token::Close);
+        self.found.unknown_operators |= !builtin;
+        Call::None
+    }
+
+    fn opens_query(&self) -> bool {
+        let next = self.lexer.clone().token();
+        matches!(next, Some(Token::Word(word)) if is_any(word, &[b"select", b"values", b"with"]))
+    }
+
+    /// `set_config(name, value, is_local)`: only a literal `true` says that nothing is left behind.
+    fn set_config(&mut self) {
+        self.danger(Reason::Session);
+        let mut ahead = self.lexer.clone();
+        let name = ahead.token();
+        let literal = ahead.token() == Some(Token::Comma);
+        if is_local(&mut ahead) {
+            return;
+        }
+        self.found.effects |= Effects::SETTINGS;
+        match name {
+            Some(Token::Text(name)) if literal => self.found.custom_settings |= name.contains(&b'.'),
+            _ => self.found.effects |= Effects::UNKNOWN,
+        }
+    }
+}
+
+fn is_pg_catalog(schema: &[u8], quoted: bool) -> bool {
+    if quoted { schema == b"pg_catalog" } else { is(schema, b"pg_catalog") }
+}
+
+fn listed(name: &[u8]) -> Call {
+    match functions::builtin(name) {
+        Builtin::Unlisted => Call::Unknown,
+        builtin => Call::Builtin(builtin),
+    }
+}
+
+/// The operators of nearly all texts, without a look into the table.
+fn plain_operator(symbol: &[u8]) -> bool {
+    matches!(symbol, b"=" | b"*" | b"<" | b">" | b"+" | b"-" | b"/" | b"||" | b">=" | b"<=" | b"<>")
+}
+
+/// Skips the second argument and reads the third.
+fn is_local(ahead: &mut Lexer<'_>) -> bool {
+    let mut depth = 0;
+    for _ in 0..ARGUMENT_TOKENS_MAX {
+        match ahead.token() {
+            Some(Token::Open) => depth += 1,
+            Some(Token::Close) if depth == 0 => return false,
+            Some(Token::Close) => depth -= 1,
+            Some(Token::Comma) if depth == 0 => {
+                let local = matches!(ahead.token(), Some(Token::Word(word)) if is(word, b"true"));
+                return local && ahead.token() == Some(Token::Close);
+            }
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    false
+}

@@ -1,0 +1,98 @@
+//! From the file to the snapshot: which keys there are, their defaults, and what must agree.
+//!
+//! Each section has a file that reads it; this one puts them together and checks what
+//! spans sections. It goes on after a mistake, with the default in place of the wrong value,
+//! to find the others; `mod.rs` throws the snapshot away if there was any. It does not load
+//! certificates and does not ask a database anything.
+
+mod cluster;
+mod database;
+mod process;
+mod user;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::file::{Document, Table};
+use super::mistakes::meant;
+use super::snapshot::*;
+
+/// Reads all of `document`. What is returned is right only if the document has no mistake.
+pub(super) fn snapshot(document: &Document<'_>) -> Snapshot {
+    let mut root = document.root();
+    let listen = process::listen(root.table("listen"));
+    let general = process::general(root.table("general"));
+    let users: Vec<_> =
+        root.named("users").into_iter().map(|(name, table)| user::read(name, table, listen.auth)).collect();
+    let drafts: Vec<_> =
+        root.named("databases").into_iter().map(|(name, table)| database::read(name, table)).collect();
+    let clusters: Vec<_> = root
+        .named("clusters")
+        .into_iter()
+        .map(|(name, table)| cluster::read(name, table, &general, &drafts, &users))
+        .collect();
+    let clusters: BTreeMap<_, _> =
+        clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect();
+
+    check_presence(&mut root, &listen, &clusters, drafts.is_empty(), users.is_empty());
+    let users = users.into_iter().map(|draft| user::link(draft, &clusters)).collect::<Vec<_>>();
+    let mut databases: BTreeMap<_, _> = drafts
+        .into_iter()
+        .filter_map(|draft| database::link(draft, &clusters))
+        .map(|database| (database.name.clone(), database))
+        .collect();
+    root.close();
+    Snapshot {
+        generation: 0,
+        hash: 0,
+        listen,
+        general,
+        wildcard: databases.remove("*"),
+        databases,
+        clusters,
+        users: users.into_iter().map(|user| (user.name.clone(), Arc::new(user))).collect(),
+        settings: BTreeMap::new(),
+        files: BTreeMap::new(),
+    }
+}
+
+/// Something to serve, somebody to serve it to, and something to serve it from.
+fn check_presence(
+    root: &mut Table<'_>,
+    listen: &Listen,
+    clusters: &BTreeMap<String, Arc<ClusterConfig>>,
+    no_database: bool,
+    no_user: bool,
+) {
+    let postgres = listen.postgres.is_some() || listen.unix.is_some();
+    let wrote_listen = ["postgres", "unix", "mysql"].iter().any(|key| root.table("listen").has(key));
+    if !wrote_listen {
+        root.lacks("listen", "serves nobody: set postgres, unix or mysql");
+    }
+    if clusters.is_empty() {
+        root.lacks("clusters", "there must be at least one [clusters.NAME]");
+    }
+    if no_user {
+        root.lacks("users", "there must be at least one [users.NAME]");
+    }
+    if postgres && no_database {
+        root.lacks("databases", "PostgreSQL clients need at least one [databases.NAME]");
+    }
+}
+
+/// What to say where `name` names no cluster.
+fn no_such_cluster(name: &str, clusters: &BTreeMap<String, Arc<ClusterConfig>>) -> String {
+    match meant(name, clusters.keys().map(String::as_str)) {
+        Some(word) => format!("there is no [clusters.{name}], did you mean {word}?"),
+        None => format!("there is no [clusters.{name}]"),
+    }
+}
+
+/// The keys that a database and a user share.
+fn overrides(table: &mut Table<'_>) -> Overrides {
+    Overrides {
+        consistency: table.get("consistency"),
+        pool_mode: table.get("pool_mode"),
+        pool_size: table.get_in("pool_size", 1..=cluster::POOL_SIZE_MAX),
+    }
+}

@@ -1,0 +1,87 @@
+//! `[listen]` and `[general]`: what concerns the whole process.
+
+use std::time::Duration;
+
+use crate::config::file::Table;
+use crate::config::snapshot::*;
+use crate::config::values::Size;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) fn listen(mut table: Table<'_>) -> Listen {
+    let listen = Listen {
+        postgres: table.get("postgres"),
+        unix: table.get("unix").map(|path: String| path.into()),
+        mysql: table.get("mysql"),
+        http: table.get("http"),
+        backlog: table.or_in("backlog", 1024, 1..=65_535),
+        auth: table.or("auth", AuthMethod::ScramSha256),
+        tls: client_tls(table.table("tls")),
+    };
+    if listen.unix.as_ref().is_some_and(|path| !path.is_absolute()) {
+        table.wrong("unix", "must be an absolute path");
+    }
+    let unix = listen.unix.clone().map(Address::Unix);
+    let named =
+        [("postgres", &listen.postgres), ("unix", &unix), ("mysql", &listen.mysql), ("http", &listen.http)];
+    for (index, (key, address)) in named.iter().enumerate() {
+        let Some(address) = address else { continue };
+        let any_port = matches!(address, Address::Tcp { port: 0, .. });
+        if let Some((other, _)) = named[..index].iter().find(|(_, other)| other.as_ref() == Some(address))
+            && !any_port
+        {
+            table.wrong(key, &format!("the address is that of listen.{other} too"));
+        }
+    }
+    table.close();
+    listen
+}
+
+fn client_tls(mut table: Table<'_>) -> Option<ClientTls> {
+    let mode = table.or("mode", TlsMode::Off);
+    let (cert, key) = (table.file("cert"), table.file("key"));
+    let client_ca = table.file("client_ca");
+    let asked_for = mode != TlsMode::Off;
+    for (one, other) in [("cert", "key"), ("key", "cert")] {
+        if !table.has(one) && (asked_for || table.has(other)) {
+            let why = if table.has(other) { other } else { "mode" };
+            table.lacks(why, &format!("needs {one} as well"));
+        }
+    }
+    if mode == TlsMode::Off && table.has("client_ca") {
+        table.lacks("client_ca", "has no effect while mode is off");
+    }
+    table.close();
+    match (cert, key) {
+        (Some(cert), Some(key)) if asked_for => Some(ClientTls { mode, cert, key, client_ca }),
+        _ => None,
+    }
+}
+
+pub(super) fn general(mut table: Table<'_>) -> General {
+    let general = General {
+        worker_threads: table.get_in("worker_threads", 1..=1024_u32).map(|threads| threads as usize),
+        client_login_timeout: table.or_in("client_login_timeout", 10 * SECOND, 100 * MILLISECOND..=HOUR),
+        max_clients: table.or_in("max_clients", 10_000_u32, 1..=1_000_000) as usize,
+        query_wait_timeout: table.or_in("query_wait_timeout", 30 * SECOND, MILLISECOND..=24 * HOUR),
+        shutdown_timeout: table.or_in("shutdown_timeout", 30 * SECOND, Duration::ZERO..=24 * HOUR),
+        shutdown_delay: table.or_in("shutdown_delay", Duration::ZERO, Duration::ZERO..=HOUR),
+        request_buffer_max: table
+            .or_in("request_buffer_max", Size(256 << 10), Size(8 << 10)..=Size(64 << 20))
+            .0 as usize,
+        tcp_keepalive: table.or_off("tcp_keepalive", 60 * SECOND, SECOND..=9 * HOUR),
+        tcp_user_timeout: table.or_off("tcp_user_timeout", 15 * SECOND, SECOND..=HOUR),
+        watch_config: table.or("watch_config", true),
+        log: log(table.table("log")),
+    };
+    table.close();
+    general
+}
+
+fn log(mut table: Table<'_>) -> Log {
+    let log = Log { format: table.or("format", LogFormat::Text), level: table.or("level", LogLevel::Info) };
+    table.close();
+    log
+}

@@ -1,0 +1,297 @@
+//! One table of the file: answers what it is asked, and keeps the mistakes.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::{Document, quoted};
+use crate::config::mistakes::meant;
+use crate::config::snapshot::{Fingerprint, Secret};
+use crate::config::values::{Scalar, Value, expand};
+
+/// One table of a document; an empty one where the file has none.
+pub(in crate::config) struct Table<'d> {
+    document: &'d Document<'d>,
+    path: String,
+    at: usize,
+    entries: Option<&'d DeTable<'d>>,
+    asked: Vec<&'static str>,
+}
+
+impl<'d> Table<'d> {
+    pub(super) fn root(document: &'d Document<'d>, entries: &'d DeTable<'d>) -> Self {
+        Self { document, path: String::new(), at: 0, entries: Some(entries), asked: Vec::new() }
+    }
+
+    /// The value of `key`, if it is there and right.
+    pub fn get<V: Value>(&mut self, key: &'static str) -> Option<V> {
+        let value = self.read(key, V::parse);
+        self.note(key, value.as_ref().map(Value::show));
+        value
+    }
+
+    /// As `get`, where the value must also lie within `bounds`.
+    pub fn get_in<V: Value + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<V>,
+    ) -> Option<V> {
+        let value = self.read(key, |scalar| within(V::parse(scalar)?, &bounds));
+        self.note(key, value.as_ref().map(Value::show));
+        value
+    }
+
+    /// As `get`; `default` where the key is not there.
+    pub fn or<V: Value>(&mut self, key: &'static str, default: V) -> V {
+        let value = self.read(key, V::parse).unwrap_or(default);
+        self.note(key, Some(value.show()));
+        value
+    }
+
+    /// As `or`, where the value must also lie within `bounds`.
+    pub fn or_in<V: Value + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        default: V,
+        bounds: RangeInclusive<V>,
+    ) -> V {
+        let value = self.read(key, |scalar| within(V::parse(scalar)?, &bounds)).unwrap_or(default);
+        self.note(key, Some(value.show()));
+        value
+    }
+
+    /// As `or_in` for a duration that `"0"` switches off.
+    pub fn or_off(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let value = self.read(key, |scalar| match Duration::parse(scalar)? {
+            Duration::ZERO => Ok(Duration::ZERO),
+            value => within(value, &bounds).map_err(|text| format!("{text}, or \"0\" for off")),
+        });
+        let value = value.unwrap_or(default);
+        self.note(key, Some(value.show()));
+        Some(value).filter(|value| !value.is_zero())
+    }
+
+    /// As `get`; that the key is not there is a mistake.
+    pub fn need<V: Value>(&mut self, key: &'static str) -> Option<V> {
+        if !self.has(key) {
+            self.lacks(key, "is missing");
+        }
+        self.get(key)
+    }
+
+    /// A secret: in place under `key`, or the contents of the file that `key_file` names.
+    pub fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Secret> {
+        let direct = self.read(key, |scalar| match scalar {
+            Scalar::Text(text) if text.contains('\0') => Err("must not hold a NUL character".into()),
+            Scalar::Text(text) => Ok(Secret::new(text.clone())),
+            _ => Err("expected a string".into()),
+        });
+        self.note(key, direct.as_ref().map(|_| "***".to_owned()));
+        let path = self.file(key_file);
+        if self.has(key) && self.has(key_file) {
+            self.wrong(key_file, &format!("give {key} or {key_file}, not both"));
+        }
+        let Some(path) = path else { return direct };
+        match read_secret(&path) {
+            Ok(secret) => Some(secret),
+            Err(text) => {
+                self.wrong(key_file, &text);
+                None
+            }
+        }
+    }
+
+    /// The path of a file that exists.
+    pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let dir = self.document.dir;
+        let path = self.read(key, |scalar| Ok(dir.join(String::parse(scalar)?)));
+        self.note(key, path.as_ref().map(|path| path.display().to_string()));
+        let path = path?;
+        let print = Fingerprint::of(&path);
+        self.document.found.borrow_mut().files.insert(path.clone(), print.unwrap_or_default());
+        match print {
+            Ok(_) => Some(path),
+            Err(error) => {
+                self.wrong(key, &format!("cannot read {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// The table `key`; an empty one if there is none.
+    pub fn table(&mut self, key: &'static str) -> Self {
+        let at = self.position(key);
+        let entries = match self.find(key).map(Spanned::get_ref) {
+            None => None,
+            Some(DeValue::Table(entries)) => Some(entries),
+            Some(other) => {
+                self.wrong(key, &format!("expected a table, found {}", a(other)));
+                None
+            }
+        };
+        self.below(key, at, entries)
+    }
+
+    /// The tables of `[key.NAME]`, in the order of the file.
+    pub fn named(&mut self, key: &'static str) -> Vec<(String, Self)> {
+        let table = self.table(key);
+        let mut entries: Vec<_> = table.entries.into_iter().flatten().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let mut named = Vec::new();
+        for (name, value) in entries {
+            let at = name.span().start;
+            match value.get_ref() {
+                DeValue::Table(entries) => {
+                    named.push((name.get_ref().to_string(), table.below(name.get_ref(), at, Some(entries))));
+                }
+                other => {
+                    let path = table.path_of(name.get_ref());
+                    self.document.mistake(at, path, format!("expected a table, found {}", a(other)));
+                }
+            }
+        }
+        named
+    }
+
+    /// The tables of `[[key]]`.
+    pub fn tables(&mut self, key: &'static str) -> Vec<Self> {
+        let items = match self.find(key).map(Spanned::get_ref) {
+            None => return Vec::new(),
+            Some(DeValue::Array(items)) => items,
+            Some(other) => {
+                self.wrong(key, &format!("expected [[{}]], found {}", self.path_of(key), a(other)));
+                return Vec::new();
+            }
+        };
+        let mut tables = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let name = format!("{key}[{index}]");
+            match item.get_ref() {
+                DeValue::Table(entries) => {
+                    let mut table = self.below("", item.span().start, Some(entries));
+                    table.path = format!("{}{name}", prefix(&self.path));
+                    tables.push(table);
+                }
+                other => self.wrong(key, &format!("expected a table as item {index}, found {}", a(other))),
+            }
+        }
+        tables
+    }
+
+    /// Whether the file has `key`, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// Reports what is wrong with the value of `key`.
+    pub fn wrong(&self, key: &str, text: &str) {
+        let at = self.entry(key).map_or(self.at, |(_, value)| value.span().start);
+        self.document.mistake(at, self.path_of(key), text.to_owned());
+    }
+
+    /// Reports that something is not there, or does not fit what stands elsewhere. Not said of a
+    /// text that is not TOML: it may only have been misread.
+    pub fn lacks(&self, key: &str, text: &str) {
+        if self.document.is_toml() {
+            self.wrong(key, text);
+        }
+    }
+
+    /// Reports each key that nobody asked for. Call it last.
+    pub fn close(self) {
+        for name in self.entries.into_iter().flat_map(DeTable::keys) {
+            let written: &str = name.get_ref();
+            if !self.asked.contains(&written) {
+                let text = match meant(written, self.asked.iter().copied()) {
+                    Some(word) => format!("unknown key, did you mean {word}?"),
+                    None => "unknown key".to_owned(),
+                };
+                self.document.mistake(name.span().start, self.path_of(written), text);
+            }
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'d Spanned<DeString<'d>>, &'d Spanned<DeValue<'d>>)> {
+        self.entries?.iter().find(|(name, _)| name.get_ref() == key)
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
+        self.asked.push(key);
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    fn position(&self, key: &str) -> usize {
+        self.entry(key).map_or(self.at, |(name, _)| name.span().start)
+    }
+
+    fn below(&self, key: &str, at: usize, entries: Option<&'d DeTable<'d>>) -> Self {
+        Table { document: self.document, path: self.path_of(key), at, entries, asked: Vec::new() }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        format!("{}{}", prefix(&self.path), quoted(key))
+    }
+
+    fn note(&self, key: &str, shown: Option<String>) {
+        let shown = shown.unwrap_or_else(|| "none".to_owned());
+        self.document.found.borrow_mut().settings.insert(self.path_of(key), shown);
+    }
+
+    fn read<V>(&mut self, key: &'static str, parse: impl FnOnce(&Scalar) -> Result<V, String>) -> Option<V> {
+        let value = self.find(key)?;
+        match scalar(value.get_ref(), self.document.env).and_then(|scalar| parse(&scalar)) {
+            Ok(value) => Some(value),
+            Err(text) => {
+                self.wrong(key, &text);
+                None
+            }
+        }
+    }
+}
+
+fn scalar(value: &DeValue<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<Scalar, String> {
+    match value {
+        DeValue::String(text) => Ok(Scalar::Text(expand(text, env)?)),
+        DeValue::Boolean(flag) => Ok(Scalar::Flag(*flag)),
+        DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+            .map(Scalar::Integer)
+            .map_err(|_| "the number is too large".to_owned()),
+        other => Err(format!("expected a single value, found {}", a(other))),
+    }
+}
+
+fn within<V: Value + PartialOrd>(value: V, bounds: &RangeInclusive<V>) -> Result<V, String> {
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("must be from {} to {}", bounds.start().show(), bounds.end().show()))
+}
+
+/// The contents without the line end that editors add.
+fn read_secret(path: &Path) -> Result<Secret, String> {
+    let cannot = |error| format!("cannot read {}: {error}", path.display());
+    let contents = Secret::new(std::fs::read_to_string(path).map_err(cannot)?);
+    let text = contents.expose().trim_end_matches(['\r', '\n']);
+    if text.is_empty() || text.contains(['\0', '\n']) {
+        return Err(format!("{} must hold one line and no NUL character", path.display()));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn prefix(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}.") }
+}
+
+fn a(value: &DeValue<'_>) -> String {
+    let kind = value.type_str();
+    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}

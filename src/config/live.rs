@@ -1,0 +1,148 @@
+//! The configuration in force, and its replacement.
+//!
+//! A reload is atomic: a file with a mistake changes nothing, a good one is swapped in whole,
+//! and whoever holds the old snapshot keeps it. What a reload may not change keeps its old
+//! value, with a warning. It reads files, so it does not belong on a path that is hot; it
+//! starts nothing and closes nothing: others compare snapshots and act.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::changes::changes;
+use super::{Fingerprint, Mistakes, Snapshot, hash, load};
+
+/// Keys that keep their value until a restart.
+const FIXED: [&str; 7] = [
+    "listen.postgres",
+    "listen.unix",
+    "listen.mysql",
+    "listen.http",
+    "listen.backlog",
+    "general.worker_threads",
+    "general.watch_config",
+];
+
+/// The configuration in force.
+pub struct Live {
+    path: PathBuf,
+    current: ArcSwap<Snapshot>,
+    /// What the last attempt to load read; also keeps two reloads apart.
+    read: Mutex<Files>,
+}
+
+type Files = BTreeMap<PathBuf, Fingerprint>;
+
+/// What a reload did. The lines name keys and values, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// The generation now in force.
+    pub generation: u64,
+    /// A line for each thing that is different now; empty if nothing is.
+    pub changed: Vec<String>,
+    /// A line for each key whose new value needs a restart.
+    pub kept: Vec<String>,
+}
+
+impl Live {
+    /// Loads the file at `path` as generation 1.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let own = own_fingerprint(path);
+        let snapshot = load(path)?;
+        let read = snapshot.files.clone().into_iter().chain([own]).collect();
+        let current = ArcSwap::from_pointee(Snapshot { generation: 1, ..snapshot });
+        Ok(Self { path: path.to_owned(), current, read: Mutex::new(read) })
+    }
+
+    /// The snapshot in force, to keep.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The snapshot in force, for a look. Cheaper than `current`, not to be held while waiting.
+    pub fn peek(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The file that this configuration comes from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file again and puts it in force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; then nothing has changed.
+    pub fn reload(&self) -> Result<ReloadReport, Mistakes> {
+        let mut read = self.read();
+        let own = own_fingerprint(&self.path);
+        let loaded = load(&self.path);
+        let files = match &loaded {
+            Ok(snapshot) => &snapshot.files,
+            Err(mistakes) => &mistakes.files,
+        };
+        *read = files.clone().into_iter().chain([own]).collect();
+        let mut next = loaded?;
+        let old = self.current();
+        let kept = keep_fixed(&old, &mut next);
+        next.generation = old.generation;
+        let changed = changes(&old, &next);
+        if next != *old {
+            next.generation += 1;
+        }
+        let report = ReloadReport { generation: next.generation, changed, kept };
+        if next.generation != old.generation {
+            self.current.store(Arc::new(next));
+        }
+        Ok(report)
+    }
+
+    /// Whether the file, or one that it names, is not what the last attempt to load has read.
+    pub fn is_stale(&self) -> bool {
+        let read = self.read().clone();
+        read.iter().any(|(path, print)| Fingerprint::of(path).unwrap_or_default() != *print)
+    }
+
+    /// The file and those that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.read().keys().cloned().collect()
+    }
+
+    /// A panic elsewhere leaves the map whole: it is replaced in one assignment.
+    fn read(&self) -> MutexGuard<'_, Files> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn own_fingerprint(path: &Path) -> (PathBuf, Fingerprint) {
+    (path.to_owned(), Fingerprint::of(path).unwrap_or_default())
+}
+
+/// Puts back what needs a restart, and says so.
+fn keep_fixed(old: &Snapshot, next: &mut Snapshot) -> Vec<String> {
+    let mut kept = Vec::new();
+    for key in FIXED {
+        let (Some(was), Some(wanted)) = (old.settings.get(key), next.settings.get_mut(key)) else { continue };
+        if was != wanted {
+            kept.push(format!("{key}: {wanted} needs a restart, {was} stays"));
+            wanted.clone_from(was);
+        }
+    }
+    next.listen.postgres.clone_from(&old.listen.postgres);
+    next.listen.unix.clone_from(&old.listen.unix);
+    next.listen.mysql.clone_from(&old.listen.mysql);
+    next.listen.http.clone_from(&old.listen.http);
+    next.listen.backlog = old.listen.backlog;
+    next.general.worker_threads = old.general.worker_threads;
+    next.general.watch_config = old.general.watch_config;
+    next.hash = hash(&next.settings);
+    kept
+}
+
+#[cfg(test)]
+mod tests;

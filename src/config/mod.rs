@@ -1,0 +1,68 @@
+//! The configuration: one TOML file, read into one immutable [`Snapshot`].
+//!
+//! `file` says what the TOML holds and where, `values` what a text means, `check` builds
+//! the snapshot or finds every mistake, `live` swaps snapshots, `watch` notices changes.
+//! Nothing here opens a socket or decides what to do with a setting.
+
+mod address;
+mod changes;
+mod check;
+mod choice;
+mod file;
+mod fingerprint;
+mod live;
+mod mistakes;
+mod snapshot;
+mod values;
+mod watch;
+
+use std::path::Path;
+
+pub use choice::Choice;
+pub use live::{Live, ReloadReport};
+pub use mistakes::{Mistake, Mistakes};
+pub use snapshot::*;
+pub use watch::watch;
+
+/// Reads and checks the file at `path`, with the variables of this process.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path) -> Result<Snapshot, Mistakes> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Mistakes {
+        file: name.clone(),
+        list: vec![Mistake { line: 0, column: 0, key: String::new(), text: format!("cannot read: {error}") }],
+        files: Default::default(),
+    })?;
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let env = |name: &str| std::env::var(name).ok();
+    load_str(&text, dir, &env).map_err(|mistakes| Mistakes { file: name, ..mistakes })
+}
+
+/// As [`load`] for a text that is no file: relative paths in it start at `dir`, variables come
+/// from `env`, and mistakes call it `config.toml`.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load_str(text: &str, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Mistakes> {
+    let document = file::Document::parse(text, dir, env);
+    let snapshot = check::snapshot(&document);
+    let found = document.finish();
+    if !found.mistakes.is_empty() {
+        return Err(Mistakes { file: "config.toml".to_owned(), list: found.mistakes, files: found.files });
+    }
+    let hash = hash(&found.settings);
+    Ok(Snapshot { hash, settings: found.settings, files: found.files, ..snapshot })
+}
+
+/// FNV-1a over the settings, in which secrets are masked: equal on every machine and build.
+fn hash<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (key, value) in settings {
+        for byte in key.bytes().chain([b'=']).chain(value.bytes()).chain([b'\n']) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
+}

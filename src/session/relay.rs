@@ -1,0 +1,317 @@
+//! Moves judged bytes between a client and the backend that works for it.
+//!
+//! One exchange lasts from a request to its last reply, or to the moment when the client
+//! must be heard again. The tracker judges the headers where the bytes lie; what it lets
+//! through goes out in one write. Both sides are watched, so that a client that hangs up
+//! or goes on with COPY data is noticed while the backend works.
+//!
+//! It never grows with a reply: what the client does not take stops the reading.
+
+use super::wire::{Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
+use pool::Backend;
+use protocol::tracker::{Tracker, Verdict};
+use protocol::{Protocol, ProtocolError};
+use std::task::{Context, Poll};
+
+/// Bytes that a client may send ahead of the replies to what it sent before.
+const AHEAD_MAX: usize = 64 * 1024;
+
+/// Why an exchange stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Everything owed has been relayed.
+    Over,
+    /// Part of the request under way has come from the client.
+    Heard,
+    /// A replica refused the statement with this code, and nothing was relayed.
+    Refused([u8; 5]),
+    /// The backend is gone. `relayed`: the client has had part of the reply; `torn`: even
+    /// part of a message.
+    BackendLost { relayed: bool, torn: bool },
+    /// The backend broke the protocol.
+    Nonsense(ProtocolError),
+    /// The client is gone.
+    ClientGone,
+}
+
+/// The state of one exchange.
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    /// Bytes of the backend's current frame that are still to come.
+    pass: usize,
+    /// Whether they are the client's.
+    passes: bool,
+    /// Bytes of the client's current frame that are still to come.
+    pub(super) upload: usize,
+    /// Replies of our own that are due behind the current frame.
+    after: Vec<u8>,
+    /// Whether the client has had anything of the reply.
+    relayed: bool,
+    /// Codes that are not relayed, because the request can be run elsewhere.
+    retry: Option<fn(&[u8; 5]) -> bool>,
+    refused: Option<[u8; 5]>,
+}
+
+impl Relay {
+    /// The exchange of a request of which `upload` bytes are still to come. With `retry`,
+    /// errors of these codes end it unseen, as long as nothing was relayed.
+    pub(super) fn new(upload: usize, retry: Option<fn(&[u8; 5]) -> bool>) -> Self {
+        Self { upload, retry, ..Self::default() }
+    }
+
+    /// Moves bytes until something must be decided.
+    pub(super) fn poll<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        backend: &mut Backend<P>,
+        tracker: &mut P::Tracker,
+    ) -> Poll<Stop> {
+        loop {
+            let mut moved = false;
+            // What is ours to say ahead of the first reply waits for it: it may be unsaid.
+            let withheld = self.retry.is_some() && !self.relayed;
+            if !withheld && !client.outbox.is_empty() {
+                match client.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Stop::ClientGone),
+                    Poll::Pending => {}
+                }
+            }
+            if !backend.outbox.is_empty() && poll_send(backend, cx) {
+                moved = true;
+            }
+            if (client.outbox.is_empty() || withheld) && tracker_wants(tracker) {
+                match self.poll_reply(cx, client, backend, tracker) {
+                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Pending => {}
+                }
+            }
+            if tracker.is_over() && self.upload == 0 {
+                if let Some(code) = self.refused {
+                    return Poll::Ready(Stop::Refused(code));
+                }
+                if client.outbox.is_empty() {
+                    return Poll::Ready(Stop::Over);
+                }
+                if withheld {
+                    self.retry = None;
+                } else if !moved {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            match self.poll_client(cx, client, backend, tracker) {
+                Poll::Ready(Some(stop)) => return Poll::Ready(stop),
+                Poll::Ready(None) => moved = true,
+                Poll::Pending => {}
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Hears the client while the backend works.
+    fn poll_client<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        backend: &mut Backend<P>,
+        tracker: &P::Tracker,
+    ) -> Poll<Option<Stop>> {
+        let wanted = self.upload > 0 || tracker.is_open();
+        if client.ended {
+            let gone = wanted || client.inbox.is_empty();
+            return if gone { Poll::Ready(Some(Stop::ClientGone)) } else { Poll::Pending };
+        }
+        if self.upload > 0 {
+            return self.poll_upload(cx, client, backend);
+        }
+        if wanted && !backend.outbox.is_empty() || client.inbox.len() >= AHEAD_MAX && !wanted {
+            return Poll::Pending;
+        }
+        match client.poll_receive(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Some(Stop::ClientGone)),
+            Poll::Ready(Ok(0)) => Poll::Ready(None),
+            Poll::Ready(Ok(_)) if wanted => Poll::Ready(Some(Stop::Heard)),
+            Poll::Ready(Ok(_)) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends the rest of a large frame on as it comes.
+    fn poll_upload<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        backend: &mut Backend<P>,
+    ) -> Poll<Option<Stop>> {
+        if !backend.outbox.is_empty() {
+            return Poll::Pending;
+        }
+        if !client.inbox.is_empty() {
+            let n = self.upload.min(client.inbox.len());
+            backend.outbox.extend_from_slice(client.inbox.get(..n).unwrap_or_default());
+            client.consume(n);
+            self.upload -= n;
+            return Poll::Ready(None);
+        }
+        let most = self.upload.min(SCRATCH);
+        let read = with_space(|space| {
+            let space = space.get_mut(..most).unwrap_or_default();
+            match poll_read(&mut client.stream, cx, space) {
+                Poll::Ready(Ok(n)) => {
+                    backend.outbox.extend_from_slice(space.get(..n).unwrap_or_default());
+                    Poll::Ready(Ok(n))
+                }
+                other => other,
+            }
+        });
+        match read {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.upload -= n;
+                Poll::Ready(None)
+            }
+            Poll::Ready(_) => Poll::Ready(Some(Stop::ClientGone)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads from the backend once, judges, and writes what is the client's.
+    fn poll_reply<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        backend: &mut Backend<P>,
+        tracker: &mut P::Tracker,
+    ) -> Poll<Result<(), Stop>> {
+        with_space(|space| {
+            let carried = backend.carry.len();
+            let Some((front, room)) = space.split_at_mut_checked(carried) else {
+                return Poll::Ready(Err(Stop::Nonsense(ProtocolError("a header of the backend is too large"))));
+            };
+            front.copy_from_slice(&backend.carry);
+            let n = match poll_read(&mut backend.stream, cx, room) {
+                Poll::Ready(Ok(n)) if n > 0 => n,
+                Poll::Ready(_) => return Poll::Ready(Err(self.lost())),
+                Poll::Pending => return Poll::Pending,
+            };
+            backend.carry.clear();
+            let bytes = space.get(..carried + n).unwrap_or_default();
+            Poll::Ready(self.judge(cx, bytes, client, backend, tracker))
+        })
+    }
+
+    fn lost(&self) -> Stop {
+        Stop::BackendLost { relayed: self.relayed, torn: self.pass > 0 && self.passes && self.relayed }
+    }
+
+    /// Judges `bytes`, which begin with a header unless a frame is being passed.
+    fn judge<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        client: &mut Client,
+        backend: &mut Backend<P>,
+        tracker: &mut P::Tracker,
+    ) -> Result<(), Stop> {
+        // `bytes[run..at]` is judged, is the client's, and is not yet on its way.
+        let (mut run, mut at) = (0, 0);
+        loop {
+            let n = self.pass.min(bytes.len() - at);
+            self.pass -= n;
+            at += n;
+            if !self.passes {
+                run = at;
+            }
+            if self.pass > 0 {
+                break;
+            }
+            if !self.after.is_empty() {
+                let out = client.outbox.space();
+                out.extend_from_slice(bytes.get(run..at).unwrap_or_default());
+                out.append(&mut self.after);
+                run = at;
+            }
+            let left = bytes.get(at..).unwrap_or_default();
+            let Some(head) = P::head(left).map_err(Stop::Nonsense)? else { break };
+            let seen = left.get(head.header..left.len().min(head.len())).unwrap_or_default();
+            if seen.len() < tracker.needs(head) {
+                break;
+            }
+            let verdict = tracker
+                .on_backend(head, seen, &mut backend.memory, &mut self.after)
+                .map_err(Stop::Nonsense)?;
+            self.passes = match verdict {
+                Verdict::Relay => true,
+                Verdict::Swallow => false,
+                Verdict::Failed(code) => !self.refuses(code, tracker),
+            };
+            if !self.passes {
+                if self.refused.is_none() && run < at {
+                    client.outbox.space().extend_from_slice(bytes.get(run..at).unwrap_or_default());
+                }
+                if self.refused.is_some() {
+                    client.outbox.clear();
+                    self.after.clear();
+                }
+                run = at;
+            }
+            self.pass = head.len();
+        }
+        backend.carry.extend_from_slice(bytes.get(at..).unwrap_or_default());
+        self.send(cx, bytes.get(run..at).unwrap_or_default(), client)
+    }
+
+    /// Whether this error is not shown, because the request will be run elsewhere.
+    fn refuses<T: Tracker>(&mut self, code: [u8; 5], tracker: &mut T) -> bool {
+        let refuses = !self.relayed && self.retry.is_some_and(|retry| retry(&code));
+        if refuses {
+            tracker.mute();
+            self.refused = Some(code);
+        }
+        refuses
+    }
+
+    /// Puts a run on its way, straight from where it lies if nothing waits before it.
+    fn send(&mut self, cx: &mut Context<'_>, run: &[u8], client: &mut Client) -> Result<(), Stop> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        self.relayed = true;
+        if !client.outbox.is_empty() {
+            client.outbox.space().extend_from_slice(run);
+            return Ok(());
+        }
+        let written = match poll_write(&mut client.stream, cx, run) {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(_)) => return Err(Stop::ClientGone),
+            Poll::Pending => 0,
+        };
+        client.outbox.space().extend_from_slice(run.get(written..).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// A backend is only heard while something is owed or may come by itself.
+fn tracker_wants<T: Tracker>(tracker: &T) -> bool {
+    !tracker.is_over()
+}
+
+/// Sends what waits for the backend. An error is not told: the reading side will see the end,
+/// and perhaps the backend's last words before it.
+fn poll_send<P: Protocol>(backend: &mut Backend<P>, cx: &mut Context<'_>) -> bool {
+    match poll_write(&mut backend.stream, cx, &backend.outbox) {
+        Poll::Ready(Ok(n)) => {
+            Outbox::trim(&mut backend.outbox, n);
+            true
+        }
+        Poll::Ready(Err(_)) => {
+            backend.outbox.clear();
+            true
+        }
+        Poll::Pending => false,
+    }
+}

@@ -1,0 +1,166 @@
+//! The client's socket and what waits on either side of it.
+//!
+//! Reads go through one scratch buffer a thread, so an idle client holds no buffer: what
+//! arrived is copied out, and only that. Writes go straight to the socket; what it does
+//! not take waits in `outbox`, and whoever fills it stops reading until it is empty again.
+
+use pool::net::Stream;
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of one read. Measured: 16 to 64 KiB cost the same per row, smaller cost more.
+pub(super) const SCRATCH: usize = 32 * 1024;
+
+/// Buffers of a session that grew beyond this are given back when it is idle.
+pub(super) const KEEP: usize = 2048;
+
+thread_local! {
+    // Holds nothing between two polls: it is working space, not state.
+    static SPACE: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// Lends the thread's working space for the time of one poll.
+pub(super) fn with_space<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    SPACE.with(|space| match space.try_borrow_mut() {
+        Ok(mut space) => work(&mut space),
+        // Cannot happen while no poll runs inside another; a fresh buffer is right as well.
+        Err(_) => work(&mut vec![0; SCRATCH]),
+    })
+}
+
+/// One read into `space`. 0 bytes are the end of the stream.
+pub(super) fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(space);
+    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}
+
+/// Writes as much of `bytes` as the socket takes now. Returns how much that was, or `Pending`
+/// if nothing; TLS is flushed, so that nothing stays behind in it.
+pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    let mut written = 0;
+    while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
+        match Pin::new(&mut *stream).poll_write(cx, left) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(n)) => written += n,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending if written == 0 => return Poll::Pending,
+            Poll::Pending => break,
+        }
+        // A short write means that the socket is full: asking again would cost a system call.
+        if written < bytes.len() && !stream.is_tls() {
+            break;
+        }
+    }
+    if stream.is_tls() && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx) {
+        return Poll::Ready(Err(error));
+    }
+    Poll::Ready(Ok(written))
+}
+
+/// Bytes on their way to a socket.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Where whoever has something to say appends it.
+    pub(super) fn space(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Forgets what was appended and not yet sent.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        if self.bytes.capacity() > KEEP {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// The first `sent` bytes of `bytes` are sent.
+    pub(super) fn trim(bytes: &mut Vec<u8>, sent: usize) {
+        if sent < bytes.len() {
+            bytes.drain(..sent);
+        } else {
+            bytes.clear();
+            bytes.shrink_to(KEEP);
+        }
+    }
+
+    /// Sends until everything is sent.
+    pub(super) fn poll_flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(left) = self.bytes.get(self.sent..).filter(|left| !left.is_empty()) {
+            self.sent += ready!(poll_write(stream, cx, left))?;
+        }
+        self.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    /// What came and was not yet dealt with.
+    pub(super) inbox: Vec<u8>,
+    pub(super) outbox: Outbox,
+    /// The client sends nothing more.
+    pub(super) ended: bool,
+}
+
+impl Client {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false }
+    }
+
+    /// Reads what has come into the inbox.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (stream, inbox) = (&mut self.stream, &mut self.inbox);
+        let n = with_space(|space| match poll_read(stream, cx, space) {
+            Poll::Ready(Ok(n)) => {
+                inbox.extend_from_slice(space.get(..n).unwrap_or_default());
+                Poll::Ready(Ok(n))
+            }
+            other => other,
+        });
+        if let Poll::Ready(Ok(0)) = n {
+            self.ended = true;
+        }
+        n
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox.poll_flush(&mut self.stream, cx)
+    }
+
+    /// Waits until everything is sent.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// The first `len` bytes of the inbox are dealt with.
+    pub(super) fn consume(&mut self, len: usize) {
+        if len < self.inbox.len() {
+            self.inbox.drain(..len);
+        } else {
+            self.inbox.clear();
+        }
+        if self.inbox.capacity() > KEEP && self.inbox.len() < KEEP {
+            self.inbox.shrink_to(KEEP.max(self.inbox.len()));
+        }
+    }
+}
