@@ -1,3 +1,18 @@
-//! Splitpool.
+//! Splitpool: a read/write-splitting, connection-pooling proxy.
+//!
+//! A client connects (`listener`), proves who it is (`session::login`) and becomes a session
+//! (`session`), which asks the router where each request goes, leases a backend from the
+//! pool, and relays. `service` puts the configuration (`config`) to work and swaps it;
+//! `catalog` keeps what the router must know of functions; `http` and `metrics` tell
+//! operators; `program` starts and stops it all.
 
+pub mod catalog;
 pub mod config;
+pub mod explain;
+pub mod http;
+pub mod listener;
+pub mod metrics;
+pub mod program;
+pub mod random;
+pub mod service;
+pub mod session;

@@ -1,2 +1,75 @@
-//! Placeholder.
-fn main() {}
+//! The command line: flags, the runtime, the exit code. Nothing else.
+
+use clap::{Parser, Subcommand};
+use splitpool::config;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A read/write-splitting, connection-pooling proxy for PostgreSQL.
+#[derive(Parser)]
+#[command(version, after_help = "Examples:\n  splitpool --config splitpool.toml\n  splitpool check --config splitpool.toml\n  splitpool route --config splitpool.toml \"SELECT now()\"")]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, global = true, default_value = "splitpool.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the configuration: exit 0, or 1 with every mistake.
+    Check,
+    /// Explain where a statement goes, without connecting to anything.
+    Route {
+        /// The statement.
+        sql: String,
+        /// The cluster whose rules apply; needed only if there are several.
+        #[arg(long)]
+        cluster: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => splitpool::program::run(&arguments.config),
+        Some(Command::Check) => check(&arguments.config),
+        Some(Command::Route { sql, cluster }) => route(&arguments.config, &sql, cluster.as_deref()),
+    }
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    match config::load(path) {
+        Ok(snapshot) => match splitpool::program::try_out(&snapshot) {
+            Ok(()) => {
+                println!("{}: ok", path.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", path.display());
+                ExitCode::FAILURE
+            }
+        },
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn route(path: &std::path::Path, sql: &str, cluster: Option<&str>) -> ExitCode {
+    let explained = config::load(path)
+        .map_err(|mistakes| mistakes.to_string())
+        .and_then(|snapshot| splitpool::explain::explain(&snapshot, cluster, sql));
+    match explained {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

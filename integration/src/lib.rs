@@ -34,7 +34,7 @@ pub use link::{Link, Way};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use stage::Stage;
-pub use until::{holds, until};
+pub use until::{Raise, holds, until};
 pub use wire::{Failure, Login, Reply, Wire};
 
 /// The password of every role the clusters are made with, unless a test changes it.

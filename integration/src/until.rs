@@ -1,6 +1,7 @@
 //! Waiting for a condition with a deadline, instead of sleeping and hoping.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,5 +36,15 @@ pub fn holds<T: PartialEq + Debug>(what: &str, within: Duration, expected: T, mu
         }
         assert!(begun.elapsed() < within, "after {within:?} {what} is {seen:?}, not {expected:?}");
         thread::sleep(PAUSE);
+    }
+}
+
+/// Raises a flag when it goes, also when a panic takes it: threads that run until then always end.
+#[derive(Debug)]
+pub struct Raise<'a>(pub &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Stage, Wire, frame, holds};
+use integration::{Raise, Stage, Wire, frame, holds};
 
 /// Asks the proxy to cancel what the owner of this key runs, and waits until it has been dealt with.
 fn cancel(stage: &Stage, key: &(u32, Vec<u8>)) {
@@ -94,6 +94,7 @@ fn a_storm_of_cancels_hits_only_its_own_client() {
     let mut target = stage.proxy.session();
     let key = key(&target);
     thread::scope(|scope| {
+        let end = Raise(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 cancel(&stage, &key);
@@ -119,7 +120,7 @@ fn a_storm_of_cancels_hits_only_its_own_client() {
             assert!(["", "57014"].contains(&code.as_str()), "{code}");
             own += usize::from(code == "57014");
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         let hits: usize = bystanders.into_iter().map(|thread| thread.join().expect("a bystander ends")).sum();
         println!("{own} own statements were cancelled");
         assert_eq!(hits, 0, "statements of others were cancelled");

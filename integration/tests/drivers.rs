@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use integration::paths::{in_path, postgres_program, target};
 use integration::{PASSWORD, Stage};
@@ -27,6 +27,9 @@ fn stage() -> &'static Stage {
     })
 }
 
+/// Held for reading by who makes tables, for writing by who compares what there is.
+static TABLES: RwLock<()> = RwLock::new(());
+
 fn run(command: &mut Command) -> Output {
     command.env("PGPASSWORD", PASSWORD).env("PGTZ", "UTC").stdin(Stdio::null()).output().expect("it starts")
 }
@@ -39,6 +42,7 @@ fn must_succeed(out: &Output) -> String {
 }
 
 fn script(interpreter: PathBuf, missing: &str, file: &str) {
+    let _making = TABLES.read().unwrap_or_else(PoisonError::into_inner);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(file);
     let out = Command::new(&interpreter)
         .arg(path)
@@ -84,6 +88,7 @@ fn node_postgres() {
 
 #[test]
 fn tokio_postgres() {
+    let _making = TABLES.read().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let config =
@@ -106,6 +111,7 @@ fn tokio_postgres() {
         for (n, sum) in running.iter_mut().enumerate() {
             assert_eq!(sum.await, i32::try_from(n).unwrap() * 2);
         }
+        drop(running);
         let transaction = client.transaction().await.unwrap();
         let portal = transaction.bind("SELECT n FROM tp ORDER BY n", &[]).await.unwrap();
         assert_eq!(transaction.query_portal(&portal, 20).await.unwrap().len(), 20);
@@ -136,6 +142,8 @@ fn psql(port: u16, commands: &[&str]) -> String {
 #[test]
 fn psql_describes_everything_as_the_database_does() {
     let stage = stage();
+    let _still = TABLES.write().unwrap_or_else(PoisonError::into_inner);
+    stage.cluster.settle();
     let commands = [
         r"\d",
         r"\dt",
@@ -189,6 +197,8 @@ fn dump(port: u16, arguments: &[&str]) -> String {
 #[test]
 fn pg_dump_is_the_same_and_leaves_nothing_behind() {
     let stage = stage();
+    let _still = TABLES.write().unwrap_or_else(PoisonError::into_inner);
+    stage.cluster.settle();
     for arguments in
         [&["--schema=side", "--table=parent", "--table=child"][..], &["-t", "parent", "--inserts"]]
     {
@@ -204,6 +214,7 @@ fn pg_dump_is_the_same_and_leaves_nothing_behind() {
 
 #[test]
 fn pgbench_in_every_mode() {
+    let _making = TABLES.read().unwrap_or_else(PoisonError::into_inner);
     let stage = stage();
     let pgbench = |arguments: &[&str]| {
         let mut command = Command::new(postgres_program("pgbench"));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Stage, Wire, frame, holds, until};
+use integration::{Raise, Stage, Wire, frame, holds, until};
 
 const SCHEMA: &str =
     "CREATE TABLE kv (k int PRIMARY KEY, v int); INSERT INTO kv SELECT n, 0 FROM generate_series(1, 64) n";
@@ -118,6 +118,7 @@ fn a_session_never_goes_back_in_time() {
     let stage = late("session");
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = Raise(&over);
         scope.spawn(|| {
             let mut wire = stage.proxy.session();
             while !over.load(Ordering::Relaxed) {
@@ -134,7 +135,6 @@ fn a_session_never_goes_back_in_time() {
             back += u32::from(now < newest);
             newest = newest.max(now);
         }
-        over.store(true, Ordering::Relaxed);
         assert!(newest > 10 && back == 0, "went back {back} times on the way to {newest}");
     });
 }

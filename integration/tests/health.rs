@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use integration::config::Endpoint;
-use integration::{Cluster, Config, Link, Proxy, Stage, frame, holds, until};
+use integration::{Cluster, Config, Link, Proxy, Raise, Stage, frame, holds, until};
 
 const SCHEMA: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n FROM generate_series(1, 1000) n";
@@ -47,8 +47,9 @@ fn read_while(proxy: &Proxy, happens: impl FnOnce()) -> (usize, Vec<String>, Dur
                 })
             })
             .collect();
+        let end = Raise(&over);
         happens();
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         let ends = readers.into_iter().map(|reader| reader.join().expect("a reader ends"));
         ends.fold((0, Vec::new(), Duration::ZERO), |mut sum, (done, failed, longest)| {
             sum.1.extend(failed);

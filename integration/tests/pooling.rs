@@ -1,7 +1,6 @@
 //! Many clients over few backends, and nothing of one to be seen by another.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,11 +20,10 @@ fn narrow() -> &'static Stage {
 fn a_hundred_clients_share_ten_backends() {
     let stage = Stage::new(0, |config| config.raw("pool_size", "10").text("query_wait_timeout", "30s"));
     stage.cluster.prepare("CREATE TABLE hits (n int); INSERT INTO hits VALUES (0)");
-    let running = AtomicUsize::new(100);
     let most = thread::scope(|scope| {
-        for client in 0..100 {
-            let (stage, running) = (&stage, &running);
-            scope.spawn(move || {
+        let run = |client: usize| {
+            let stage = &stage;
+            move || {
                 let mut wire = stage.proxy.session();
                 for round in 0..20 {
                     match (client + round) % 3 {
@@ -34,11 +32,11 @@ fn a_hundred_clients_share_ten_backends() {
                         _ => drop(wire.query("INSERT INTO hits VALUES (1)").ok()),
                     }
                 }
-                running.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
+            }
+        };
+        let clients: Vec<_> = (0..100).map(|client| scope.spawn(run(client))).collect();
         let mut most = 0;
-        while running.load(Ordering::Relaxed) > 0 {
+        while clients.iter().any(|client| !client.is_finished()) {
             most = most.max(stage.count("usename = 'app'"));
             thread::sleep(Duration::from_millis(20));
         }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use integration::config::Endpoint;
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, holds, until};
+use integration::{Cluster, Config, Login, PASSWORD, Proxy, Raise, Stage, Wire, holds, until};
 use rustix::process::Signal;
 
 const SCHEMA: &str =
@@ -51,8 +51,9 @@ fn under_load(port: u16, change: impl FnOnce()) -> (usize, Vec<String>) {
                 })
             })
             .collect();
+        let end = Raise(&over);
         change();
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         sessions.into_iter().flat_map(|session| session.join().expect("a session's thread ends")).collect()
     });
     (done.into_inner(), failed)

@@ -18,15 +18,15 @@ const RUNS_MAX: usize = 1024;
 /// After thinning, neighbours are apart by their age over this: lag is known to within 1.6 %.
 const RESOLUTION: u32 = 64;
 
-/// Samples in a row that found the same position: all an idle primary leaves is one run.
+/// Samples in a row that found the same position, and when the last of them began. An idle
+/// primary leaves but one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
     position: Position,
-    first: Instant,
     last: Instant,
 }
 
-/// The positions that one endpoint was seen at. At most 1,024 entries of 40 bytes.
+/// The positions that one endpoint was seen at. At most 1,024 entries of 24 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     runs: VecDeque<Run>,
@@ -41,7 +41,7 @@ impl History {
         }
         match self.runs.back_mut() {
             Some(run) if run.position == position => run.last = run.last.max(started),
-            _ => self.runs.push_back(Run { position, first: started, last: started }),
+            _ => self.runs.push_back(Run { position, last: started }),
         }
         if self.runs.len() >= RUNS_MAX {
             self.thin(started);

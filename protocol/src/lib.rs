@@ -23,7 +23,7 @@ pub use held::Held;
 pub use secret::Secret;
 pub use settings::Settings;
 
-use handshake::{Dial, Login};
+use handshake::{AuthMethod, Credential, Dial, Login, Verifier};
 use own::{Errand, OwnReply};
 use tracker::{Memory, Tracker};
 
@@ -59,6 +59,10 @@ pub trait Protocol: Sized + Send + Sync + 'static {
 
     /// Appends a request of Splitpool's own to an idle backend.
     fn encode_errand(errand: &Errand<'_>, out: &mut Vec<u8>);
+
+    /// Makes what is known of `user` ready for checking proofs by `method`. May stretch a
+    /// password, which takes milliseconds: once a user, not once a sign-in.
+    fn verifier(method: AuthMethod, known: Credential, user: &str, mock_secret: &[u8; 32]) -> Verifier;
 
     /// How to cancel what runs under `key`.
     fn cancel(key: &Self::CancelKey) -> handshake::CancelBy;

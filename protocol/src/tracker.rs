@@ -117,8 +117,9 @@ pub trait Tracker: Send + 'static {
     /// From now to the end of this reply nothing is for the client: the request will be sent again.
     fn mute(&mut self);
 
-    /// The backend is gone or the reply was muted: forgets what is owed, so that the request
-    /// may be forwarded once more. Returns whether the client waits for the end of a reply.
+    /// The backend is gone, the reply was muted, or the request was refused before it was sent:
+    /// forgets what is owed and gathered, so that the request may be forwarded once more.
+    /// Returns whether the client waits for the end of a reply.
     fn rewind(&mut self) -> bool;
 
     /// Whether nothing is owed and no request is half sent.

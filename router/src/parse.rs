@@ -33,6 +33,9 @@ pub(crate) fn names(text: &[u8]) -> Option<Parsed> {
     catch_unwind(AssertUnwindSafe(|| {
         let statements = Parser::parse_sql(&PostgreSqlDialect {}, text).ok()?;
         let [statement] = statements.as_slice() else { return None };
+        if !is_walked_whole(statement) {
+            return None;
+        }
         let mut collector = Collector::default();
         match statement.visit(&mut collector) {
             ControlFlow::Continue(()) => Some(collector.parsed),
@@ -41,6 +44,20 @@ pub(crate) fn names(text: &[u8]) -> Option<Parsed> {
     }))
     .ok()
     .flatten()
+}
+
+/// Whether the visitor reaches every relation of such a statement. It does not for `COPY`, among others.
+fn is_walked_whole(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Merge(_)
+            | Statement::CreateTable(_)
+    )
 }
 
 #[derive(Default)]
@@ -56,6 +73,11 @@ impl Collector {
             None => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
+    }
+
+    /// A keyword that a function could be named by stands before a parenthesis.
+    fn other(&mut self, keyword: &str) {
+        self.parsed.others.push(keyword.to_owned());
     }
 
     fn alias(&mut self, alias: Option<&TableAlias>) {
@@ -76,6 +98,9 @@ impl Visitor for Collector {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if let Some(with) = &query.with {
             self.parsed.others.extend(with.cte_tables.iter().map(|cte| fold(&cte.alias.name)));
+            if with.cte_tables.iter().any(|cte| cte.materialized.is_some()) {
+                self.other("materialized");
+            }
         }
         ControlFlow::Continue(())
     }
@@ -90,8 +115,12 @@ impl Visitor for Collector {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table { name, args, alias, .. } => {
+            TableFactor::Table { name, args, alias, sample, .. } => {
                 self.alias(alias.as_ref());
+                if sample.is_some() {
+                    self.other("system");
+                    self.other("bernoulli");
+                }
                 if args.is_some() {
                     return self.function(name);
                 }
@@ -115,6 +144,9 @@ impl Visitor for Collector {
             Expr::Cast { data_type: DataType::Custom(name, _), .. } => {
                 self.parsed.others.extend(plain(name).map(|name| name.name));
             }
+            Expr::Rollup(_) => self.other("rollup"),
+            Expr::Cube(_) => self.other("cube"),
+            Expr::GroupingSets(_) => self.other("sets"),
             _ => {}
         }
         ControlFlow::Continue(())

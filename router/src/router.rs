@@ -173,7 +173,7 @@ impl Router {
         let detail = match parsed.and_then(|parsed| candidates.resolve(parsed)) {
             Some(detail) => detail,
             None => {
-                if statement.plan.may_read() {
+                if statement.plan.may_read() && statement.needs_names {
                     let reason = if small { Reason::Unparseable } else { Reason::TooComplex };
                     statement.plan = Plan::write(reason, statement.plan.effects);
                 }

@@ -177,14 +177,14 @@ impl<'a> Scan<'a> {
             2 if is_any(word, &[b"no"]) => self.after_for(before),
             3 if is(word, b"key") => self.after_for(before),
             4 if is(word, b"into") => self.danger(Reason::SelectInto),
-            4 if is(word, b"temp") => self.into_temporary(before),
+            4 if is(word, b"temp") => self.temporary_target(before),
             5 if is(word, b"share") => self.after_for(before),
             5 if is(word, b"merge") => self.danger(Reason::WriteInQuery),
             6 if is_any(word, &[b"update", b"insert", b"delete"]) => {
                 self.after_for(before);
                 self.danger(Reason::WriteInQuery);
             }
-            9 if is(word, b"temporary") => self.into_temporary(before),
+            9 if is(word, b"temporary") => self.temporary_target(before),
             _ => {}
         }
         Last::Word(word)
@@ -200,7 +200,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn into_temporary(&mut self, before: Last<'_>) {
+    fn temporary_target(&mut self, before: Last<'_>) {
         if matches!(before, Last::Word(word) if is_any(word, &[b"into", b"local", b"global"])) {
             self.found.effects |= Effects::TEMP_TABLE;
         }

@@ -34,7 +34,7 @@ pub(super) fn snapshot(document: &Document<'_>) -> Snapshot {
     let clusters: BTreeMap<_, _> =
         clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect();
 
-    check_presence(&mut root, &listen, &clusters, drafts.is_empty(), users.is_empty());
+    check_presence(&mut root, &listen);
     let users = users.into_iter().map(|draft| user::link(draft, &clusters)).collect::<Vec<_>>();
     let mut databases: BTreeMap<_, _> = drafts
         .into_iter()
@@ -57,25 +57,18 @@ pub(super) fn snapshot(document: &Document<'_>) -> Snapshot {
 }
 
 /// Something to serve, somebody to serve it to, and something to serve it from.
-fn check_presence(
-    root: &mut Table<'_>,
-    listen: &Listen,
-    clusters: &BTreeMap<String, Arc<ClusterConfig>>,
-    no_database: bool,
-    no_user: bool,
-) {
-    let postgres = listen.postgres.is_some() || listen.unix.is_some();
-    let wrote_listen = ["postgres", "unix", "mysql"].iter().any(|key| root.table("listen").has(key));
-    if !wrote_listen {
+fn check_presence(root: &mut Table<'_>, listen: &Listen) {
+    let table = root.table("listen");
+    if !["postgres", "unix", "mysql"].iter().any(|key| table.has(key)) {
         root.lacks("listen", "serves nobody: set postgres, unix or mysql");
     }
-    if clusters.is_empty() {
+    if root.is_empty("clusters") {
         root.lacks("clusters", "there must be at least one [clusters.NAME]");
     }
-    if no_user {
+    if root.is_empty("users") {
         root.lacks("users", "there must be at least one [users.NAME]");
     }
-    if postgres && no_database {
+    if (listen.postgres.is_some() || listen.unix.is_some()) && root.is_empty("databases") {
         root.lacks("databases", "PostgreSQL clients need at least one [databases.NAME]");
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Document<'a> {
         let document = Self { text, root, dir, env, found: RefCell::default() };
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
-            let line = document.mistake(at, String::new(), error.message().to_owned());
+            let line = document.mistake(at, String::new(), syntax(text, &error));
             document.found.borrow_mut().syntax_lines.insert(line);
         }
         document
@@ -55,13 +55,7 @@ impl<'a> Document<'a> {
 
     /// The table that holds all others.
     pub fn root(&self) -> Table<'_> {
-        Table {
-            document: self,
-            path: String::new(),
-            at: 0,
-            entries: Some(self.root.get_ref()),
-            asked: Vec::new(),
-        }
+        Table::root(self, self.root.get_ref())
     }
 
     /// What was found, the mistakes sorted. Where TOML itself was violated, a line may have been
@@ -69,6 +63,14 @@ impl<'a> Document<'a> {
     pub fn finish(self) -> Found {
         let mut found = self.found.into_inner();
         let broken = std::mem::take(&mut found.syntax_lines);
+        let settings = &found.settings;
+        for mistake in found.mistakes.iter_mut().filter(|mistake| mistake.text == UNKNOWN) {
+            let name = mistake.key.rsplit('.').next().unwrap_or("");
+            let elsewhere = settings.keys().find(|key| key.rsplit('.').next() == Some(name));
+            if let Some(key) = elsewhere {
+                mistake.text = format!("{UNKNOWN}, did you mean {key}?");
+            }
+        }
         found.mistakes.retain(|mistake| mistake.key.is_empty() || !broken.contains(&mistake.line));
         found.mistakes.sort();
         found.mistakes.dedup();
@@ -89,8 +91,19 @@ impl<'a> Document<'a> {
     }
 }
 
+/// What is said of a key that nobody asked for, until a better one is found.
+const UNKNOWN: &str = "unknown key";
+
+/// What the parser says, and of which key where it leaves that out.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    match (error.message(), error.span().and_then(|span| text.get(span))) {
+        ("duplicate key", Some(key)) => format!("duplicate key {key}"),
+        (message, _) => message.to_owned(),
+    }
+}
+
 /// As TOML wants a key written.
 pub(super) fn quoted(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") }
+    if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("{key:?}") }
 }

@@ -62,8 +62,7 @@ impl Value for u32 {
             Scalar::Text(text) => text.parse().ok(),
             Scalar::Flag(_) => None,
         };
-        let number = number.ok_or("expected a whole number")?;
-        Self::try_from(number).map_err(|_| format!("must be from 0 to {}", Self::MAX))
+        number.and_then(|number| Self::try_from(number).ok()).ok_or_else(|| "expected a whole number".into())
     }
 
     fn show(&self) -> String {

@@ -43,6 +43,8 @@ pub(super) struct Relay {
     passes: bool,
     /// Bytes of the client's current frame that are still to come.
     pub(super) upload: usize,
+    /// Bytes in the client's inbox when it was last heard.
+    pub(super) heard: usize,
     /// Replies of our own that are due behind the current frame.
     after: Vec<u8>,
     /// Whether the client has had anything of the reply.
@@ -122,6 +124,9 @@ impl Relay {
         tracker: &P::Tracker,
     ) -> Poll<Option<Stop>> {
         let wanted = self.upload > 0 || tracker.is_open();
+        if wanted && self.upload == 0 && backend.outbox.is_empty() && client.inbox.len() != self.heard {
+            return Poll::Ready(Some(Stop::Heard));
+        }
         if client.ended {
             let gone = wanted || client.inbox.is_empty();
             return if gone { Poll::Ready(Some(Stop::ClientGone)) } else { Poll::Pending };
@@ -176,6 +181,23 @@ impl Relay {
             }
             Poll::Ready(_) => Poll::Ready(Some(Stop::ClientGone)),
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Passes on what a backend says by itself while nothing is owed. Ready only when it is lost.
+    pub(super) fn poll_unasked<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        backend: &mut Backend<P>,
+        tracker: &mut P::Tracker,
+    ) -> Poll<Stop> {
+        loop {
+            match self.poll_reply(cx, client, backend, tracker) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 

@@ -31,7 +31,7 @@ const REPORTED_MAX: usize = 256;
 /// How many messages a sign-in may take.
 const MESSAGES_MAX: u32 = 1024;
 /// The most key stretching a server may ask for; postgres-protocol refuses more as well.
-const ITERATIONS_MAX: u32 = 100_000;
+const ITERATIONS_MAX: u64 = 100_000;
 
 /// A sign-in to PostgreSQL.
 pub struct PgDial {
@@ -149,7 +149,11 @@ impl PgDial {
 
     /// One byte answers SSLRequest. Whatever else comes in clear is not worth believing, so not
     /// even an error's text is passed on.
-    fn tls_answer(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, DialStep<PgMemory>), DialError> {
+    fn tls_answer(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, DialStep<PgMemory>), DialError> {
         match (input, self.terms.tls) {
             ([], _) => {
                 self.phase = Phase::TlsAsked;
@@ -164,13 +168,21 @@ impl PgDial {
                 self.name(out);
                 Ok((1, DialStep::More))
             }
-            ([b'S' | b'N', ..], _) => Err(DialError::Nonsense("unencrypted data after the answer to SSLRequest")),
+            ([b'S' | b'N', ..], _) => {
+                Err(DialError::Nonsense("unencrypted data after the answer to SSLRequest"))
+            }
             ([b'E', ..], _) => Err(DialError::Nonsense("an error instead of an answer to SSLRequest")),
             _ => Err(DialError::Nonsense("not an answer to SSLRequest")),
         }
     }
 
-    fn judge(&mut self, waits: Phase, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<DialStep<PgMemory>, DialError> {
+    fn judge(
+        &mut self,
+        waits: Phase,
+        tag: u8,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<DialStep<PgMemory>, DialError> {
         match (tag, waits) {
             (b'E', _) => {
                 let fields = messages::error_fields(body);
@@ -209,7 +221,9 @@ impl PgDial {
             return Err(DialError::Nonsense("malformed authentication request"));
         };
         match (u32::from_be_bytes(*code), waits) {
-            (0, Phase::Named | Phase::PasswordSent | Phase::ScramProven) if data.is_empty() => Ok(Phase::Settling),
+            (0, Phase::Named | Phase::PasswordSent | Phase::ScramProven) if data.is_empty() => {
+                Ok(Phase::Settling)
+            }
             (3, Phase::Named) if !self.tls => {
                 Err(DialError::Insufficient("the database asks for the password in clear, without TLS"))
             }
@@ -218,7 +232,8 @@ impl PgDial {
                 self.send_password(password.expose().as_bytes(), out)
             }
             (5, Phase::Named) => {
-                let salt = data.try_into().map_err(|_| DialError::Nonsense("malformed authentication request"))?;
+                let salt =
+                    data.try_into().map_err(|_| DialError::Nonsense("malformed authentication request"))?;
                 let password = self.password()?;
                 let hash = md5_hash(self.terms.user.as_bytes(), password.expose().as_bytes(), salt);
                 self.send_password(hash.as_bytes(), out)
@@ -258,7 +273,9 @@ impl PgDial {
     fn scram_begin(&self, offered: &[u8], out: &mut Vec<u8>) -> Result<Phase, DialError> {
         let offers = |name: &str| offered.split(|byte| *byte == 0).any(|have| have == name.as_bytes());
         let (mechanism, binding) = match &self.end_point {
-            Some(hash) if offers(scram::PLUS) => (scram::PLUS, ChannelBinding::tls_server_end_point(hash.clone())),
+            Some(hash) if offers(scram::PLUS) => {
+                (scram::PLUS, ChannelBinding::tls_server_end_point(hash.clone()))
+            }
             Some(_) => (scram::PLAIN, ChannelBinding::unrequested()),
             None => (scram::PLAIN, ChannelBinding::unsupported()),
         };
@@ -277,7 +294,9 @@ impl PgDial {
         let Some((name, value)) = pair.filter(|(name, value)| !name.is_empty() && !value.contains(&0)) else {
             return Err(DialError::Nonsense("malformed ParameterStatus"));
         };
-        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else { return Ok(()) };
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return Ok(());
+        };
         let full = self.reported.len() >= REPORTED_MAX;
         match self.reported.iter_mut().find(|(have, _)| have == name) {
             Some((_, place)) => value.clone_into(place),
@@ -311,9 +330,9 @@ fn bounded(server_first: &[u8]) -> Result<(), DialError> {
     let Ok(text) = std::str::from_utf8(server_first) else { return Err(malformed) };
     let Some((_, iterations)) = text.rsplit_once(",i=") else { return Err(malformed) };
     match iterations.parse::<u64>() {
-        Ok(1..) if iterations.parse::<u32>().is_ok_and(|count| count <= ITERATIONS_MAX) => Ok(()),
-        Ok(1..) => Err(DialError::Insufficient("the database asks for too much key stretching")),
-        _ => Err(malformed),
+        Ok(1..=ITERATIONS_MAX) => Ok(()),
+        Ok(0) | Err(_) => Err(malformed),
+        Ok(_) => Err(DialError::Insufficient("the database asks for too much key stretching")),
     }
 }
 

@@ -229,7 +229,8 @@ impl PgLogin {
             Phase::ScramFirst(exchange) => {
                 let (mechanism, message) =
                     initial_response(body).ok_or_else(|| violation("malformed SASL response"))?;
-                let (reply, pending) = exchange.first(mechanism, message).map_err(|error| self.failed(error))?;
+                let (reply, pending) =
+                    exchange.first(mechanism, message).map_err(|error| self.failed(error))?;
                 messages::push(&Authentication::SASLContinue(reply.into()), out);
                 self.phase = Phase::ScramLast(pending);
                 return Ok(LoginStep::More);
@@ -239,7 +240,8 @@ impl PgLogin {
                 messages::push(&Authentication::SASLFinal(reply.into()), out);
             }
             Phase::Md5(md5) => {
-                let given = body.strip_suffix(b"\0").ok_or_else(|| violation("malformed password message"))?;
+                let given =
+                    body.strip_suffix(b"\0").ok_or_else(|| violation("malformed password message"))?;
                 let right = bool::from(md5.expected.as_bytes().ct_eq(given));
                 if !right || md5.doomed {
                     return Err(self.refuse());
@@ -266,7 +268,9 @@ impl PgLogin {
                 let usable = !password.expose().is_empty();
                 Proof::Md5(usable.then(|| Zeroizing::new(password::md5(password.expose().as_bytes(), user))))
             }
-            (Credential::Password(password), AuthMethod::Scram) if password.expose().is_empty() => Proof::Scram(None),
+            (Credential::Password(password), AuthMethod::Scram) if password.expose().is_empty() => {
+                Proof::Scram(None)
+            }
             (Credential::Password(password), AuthMethod::Scram) => match &verifier.stretched {
                 Some(stretched) => Proof::Scram(Stored::read(stretched.expose())),
                 None => {
@@ -334,4 +338,4 @@ fn violation(text: &'static str) -> Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -17,7 +17,7 @@ mod startup;
 mod statements;
 mod tracker;
 
-use crate::handshake::CancelBy;
+use crate::handshake::{AuthMethod, CancelBy, Credential, Verifier};
 use crate::own::Errand;
 use crate::{Fault, Head, ProtocolError};
 
@@ -60,6 +60,16 @@ impl crate::Protocol for Postgres {
 
     fn encode_errand(errand: &Errand<'_>, out: &mut Vec<u8>) {
         own::encode(errand, out);
+    }
+
+    fn verifier(method: AuthMethod, known: Credential, user: &str, mock_secret: &[u8; 32]) -> Verifier {
+        let stretched = match &known {
+            Credential::Password(password) if method == AuthMethod::Scram => {
+                Some(scram::stretch(password, scram::ITERATIONS, scram::salt(mock_secret, user)))
+            }
+            _ => None,
+        };
+        Verifier { method, credential: known, stretched }
     }
 
     fn cancel(key: &CancelKey) -> CancelBy {

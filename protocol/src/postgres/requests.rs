@@ -182,6 +182,7 @@ impl PgTracker {
         };
         let number = statement.number;
         self.named.insert(name.into(), statement);
+        self.fresh_names.push(name.into());
         if memory.uses(number) {
             self.owed.push_back(Owed::LocalParse { name: name.into() });
             return Ok(());

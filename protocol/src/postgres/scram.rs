@@ -41,7 +41,8 @@ const VERIFIER_MAX: usize = 2048;
 pub fn stretch(password: &Secret, iterations: u32, salt: [u8; 16]) -> Secret {
     let iterations = iterations.clamp(1, ITERATIONS_MAX);
     let salted = Zeroizing::new(gen_salted_password(password.expose(), &salt, iterations as usize));
-    let made = ScramSecret::verifier_from_salted_password(salt.to_vec(), salted.to_vec(), iterations as usize);
+    let made =
+        ScramSecret::verifier_from_salted_password(salt.to_vec(), salted.to_vec(), iterations as usize);
     let ScramSecret::Verifier { stored_key, server_key, .. } = made else {
         unreachable!("a verifier was asked for")
     };
@@ -177,7 +178,8 @@ impl Exchange {
         let mut parts = message.split(|byte| *byte == b',');
         let bound = parts.next().is_some_and(|flag| flag.starts_with(b"p="));
         let nonce = parts.nth(2).and_then(|part| part.strip_prefix(b"r="));
-        let sound = |nonce: &[u8]| (1..=NONCE_MAX).contains(&nonce.len()) && nonce.iter().all(u8::is_ascii_graphic);
+        let sound =
+            |nonce: &[u8]| (1..=NONCE_MAX).contains(&nonce.len()) && nonce.iter().all(u8::is_ascii_graphic);
         if bound != plus || !nonce.is_some_and(sound) {
             return Err(ScramError::Malformed);
         }
@@ -212,7 +214,9 @@ impl Pending {
 pub fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     let parsed = CapturedX509Certificate::from_der(certificate).ok()?;
     let algorithm = match parsed.signature_algorithm()? {
-        SignatureAlgorithm::RsaSha1 | SignatureAlgorithm::RsaSha256 | SignatureAlgorithm::EcdsaSha256 => &digest::SHA256,
+        SignatureAlgorithm::RsaSha1 | SignatureAlgorithm::RsaSha256 | SignatureAlgorithm::EcdsaSha256 => {
+            &digest::SHA256
+        }
         SignatureAlgorithm::RsaSha384 | SignatureAlgorithm::EcdsaSha384 => &digest::SHA384,
         SignatureAlgorithm::RsaSha512 => &digest::SHA512,
         _ => return None,

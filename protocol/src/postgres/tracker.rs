@@ -71,6 +71,8 @@ pub struct PgTracker {
     pub(super) dropping: usize,
     pub(super) named: HashMap<Box<[u8]>, Arc<Statement>, foldhash::fast::RandomState>,
     pub(super) unnamed: Unnamed,
+    /// Names that the request under way has prepared: void if it must be sent once more.
+    pub(super) fresh_names: Vec<Box<[u8]>>,
     /// Statements whose text was too large to keep: they live on one backend only.
     pub(super) unkept: u32,
     pub(super) owed: VecDeque<Owed>,
@@ -101,10 +103,10 @@ impl PgTracker {
             return false;
         }
         let reported = Arc::make_mut(&mut self.reported);
-        match reported.iter_mut().find(|(have, _)| have == name) {
-            Some((_, have)) => value.clone_into(have),
-            None if reported.len() < 256 => reported.push((name.to_owned(), value.to_owned())),
-            None => {}
+        if let Some((_, have)) = reported.iter_mut().find(|(have, _)| have == name) {
+            value.clone_into(have);
+        } else if reported.len() < 256 {
+            reported.push((name.to_owned(), value.to_owned()));
         }
         self.trusted = trusted(&self.reported);
         true
@@ -195,6 +197,7 @@ impl Tracker for PgTracker {
             dropping: 0,
             named: HashMap::default(),
             unnamed: Unnamed::default(),
+            fresh_names: Vec::new(),
             unkept: 0,
             owed: VecDeque::new(),
             copy_in: false,
@@ -227,6 +230,9 @@ impl Tracker for PgTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<(), Fault> {
+        if self.is_over() {
+            self.fresh_names.clear();
+        }
         self.translate(request, rest, memory, out)?;
         self.scanned = 0;
         self.pour(client);
@@ -260,6 +266,10 @@ impl Tracker for PgTracker {
         while let Some(owed) = self.owed.pop_back() {
             self.undo(owed, None);
         }
+        for name in self.fresh_names.drain(..) {
+            self.named.remove(&name);
+        }
+        self.scanned = 0;
         self.copy_in = false;
         self.open = false;
         self.skipping = false;

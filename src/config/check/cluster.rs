@@ -50,9 +50,12 @@ pub(super) fn read(
         catalog_refresh: table.or_off("catalog_refresh", MINUTE, SECOND..=DAY),
         tls: tls(table.table("tls")),
         endpoints: endpoints(&mut table),
-        rules: table.tables("rules").into_iter().filter_map(rule).collect(),
+        rules: table.tables("rules").into_iter().flatten().filter_map(rule).collect(),
         name,
     };
+    if cluster.name.is_empty() {
+        table.refuse("a cluster needs a name");
+    }
     if cluster.min_pool_size > cluster.pool_size {
         table.wrong("min_pool_size", &format!("is more than pool_size, {}", cluster.pool_size));
     }
@@ -118,9 +121,15 @@ fn tls(mut table: Table<'_>) -> BackendTls {
 }
 
 fn endpoints(table: &mut Table<'_>) -> Vec<EndpointConfig> {
+    let Some(tables) = table.tables("endpoints") else {
+        if !table.has("endpoints") {
+            table.lacks("endpoints", "is missing: a cluster needs at least one endpoint");
+        }
+        return Vec::new();
+    };
     let mut endpoints: Vec<EndpointConfig> = Vec::new();
     let mut roles = Vec::new();
-    for mut one in table.tables("endpoints") {
+    for mut one in tables {
         let address: Option<Address> = one.need("address");
         let role = one.or("role", Role::Auto);
         let weight = one.or_in("weight", 1, 0..=100);
@@ -138,9 +147,7 @@ fn endpoints(table: &mut Table<'_>) -> Vec<EndpointConfig> {
         }
         one.close();
     }
-    if roles.is_empty() && !table.has("endpoints") {
-        table.lacks("endpoints", "is missing: a cluster needs at least one endpoint");
-    } else if roles.is_empty() || roles.iter().all(|role| *role == Role::Replica) {
+    if roles.iter().all(|role| *role == Role::Replica) {
         table.lacks("endpoints", "at least one must be able to be the primary: role primary or auto");
     }
     endpoints

@@ -20,10 +20,10 @@ pub(super) struct Draft<'d> {
 
 pub(super) fn read(name: String, mut table: Table<'_>) -> Draft<'_> {
     if CONSOLE.contains(&name.as_str()) {
-        table.wrong("", "the name is that of the console");
+        table.refuse("the name is that of the console");
     }
     if name.is_empty() {
-        table.wrong("", "a database needs a name");
+        table.refuse("a database needs a name");
     }
     Draft {
         cluster: table.need("cluster"),

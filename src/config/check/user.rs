@@ -56,7 +56,7 @@ pub(super) fn read(name: String, mut table: Table<'_>, auth: AuthMethod) -> Draf
         credential,
     };
     if user.name.is_empty() {
-        table.wrong("", "a user needs a name");
+        table.refuse("a user needs a name");
     }
     Draft { user, table }
 }

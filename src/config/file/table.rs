@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Document, quoted};
+use super::{Document, UNKNOWN, quoted};
 use crate::config::mistakes::meant;
 use crate::config::snapshot::{Fingerprint, Secret};
 use crate::config::values::{Scalar, Value, expand};
@@ -39,7 +39,7 @@ impl<'d> Table<'d> {
         key: &'static str,
         bounds: RangeInclusive<V>,
     ) -> Option<V> {
-        let value = self.read(key, |scalar| within(V::parse(scalar)?, &bounds));
+        let value = self.read(key, |scalar| within(scalar, &bounds));
         self.note(key, value.as_ref().map(Value::show));
         value
     }
@@ -58,7 +58,7 @@ impl<'d> Table<'d> {
         default: V,
         bounds: RangeInclusive<V>,
     ) -> V {
-        let value = self.read(key, |scalar| within(V::parse(scalar)?, &bounds)).unwrap_or(default);
+        let value = self.read(key, |scalar| within(scalar, &bounds)).unwrap_or(default);
         self.note(key, Some(value.show()));
         value
     }
@@ -70,9 +70,9 @@ impl<'d> Table<'d> {
         default: Duration,
         bounds: RangeInclusive<Duration>,
     ) -> Option<Duration> {
-        let value = self.read(key, |scalar| match Duration::parse(scalar)? {
-            Duration::ZERO => Ok(Duration::ZERO),
-            value => within(value, &bounds).map_err(|text| format!("{text}, or \"0\" for off")),
+        let value = self.read(key, |scalar| match Duration::parse(scalar) {
+            Ok(Duration::ZERO) => Ok(Duration::ZERO),
+            _ => within(scalar, &bounds).map_err(|text| format!("{text}, or \"0\" for off")),
         });
         let value = value.unwrap_or(default);
         self.note(key, Some(value.show()));
@@ -116,7 +116,11 @@ impl<'d> Table<'d> {
         self.note(key, path.as_ref().map(|path| path.display().to_string()));
         let path = path?;
         let print = Fingerprint::of(&path);
-        self.document.found.borrow_mut().files.insert(path.clone(), print.unwrap_or_default());
+        self.document
+            .found
+            .borrow_mut()
+            .files
+            .insert(path.clone(), *print.as_ref().unwrap_or(&Fingerprint::default()));
         match print {
             Ok(_) => Some(path),
             Err(error) => {
@@ -161,34 +165,43 @@ impl<'d> Table<'d> {
         named
     }
 
-    /// The tables of `[[key]]`.
-    pub fn tables(&mut self, key: &'static str) -> Vec<Self> {
-        let items = match self.find(key).map(Spanned::get_ref) {
-            None => return Vec::new(),
-            Some(DeValue::Array(items)) => items,
-            Some(other) => {
+    /// The tables of `[[key]]`; `None` if the file has none or something else there.
+    pub fn tables(&mut self, key: &'static str) -> Option<Vec<Self>> {
+        let items = match self.find(key)?.get_ref() {
+            DeValue::Array(items) => items,
+            other => {
                 self.wrong(key, &format!("expected [[{}]], found {}", self.path_of(key), a(other)));
-                return Vec::new();
+                return None;
             }
         };
         let mut tables = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let name = format!("{key}[{index}]");
             match item.get_ref() {
                 DeValue::Table(entries) => {
-                    let mut table = self.below("", item.span().start, Some(entries));
-                    table.path = format!("{}{name}", prefix(&self.path));
-                    tables.push(table);
+                    let path = format!("{}[{index}]", self.path_of(key));
+                    let at = item.span().start;
+                    tables.push(Self { path, ..self.below(key, at, Some(entries)) });
                 }
                 other => self.wrong(key, &format!("expected a table as item {index}, found {}", a(other))),
             }
         }
-        tables
+        Some(tables)
     }
 
     /// Whether the file has `key`, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
+    }
+
+    /// Whether the file has no `[key.NAME]`, nor anything else there.
+    pub fn is_empty(&self, key: &str) -> bool {
+        self.entry(key)
+            .is_none_or(|(_, value)| matches!(value.get_ref(), DeValue::Table(entries) if entries.is_empty()))
+    }
+
+    /// Reports what is wrong with this table as a whole.
+    pub fn refuse(&self, text: &str) {
+        self.document.mistake(self.at, self.path.clone(), text.to_owned());
     }
 
     /// Reports what is wrong with the value of `key`.
@@ -212,7 +225,7 @@ impl<'d> Table<'d> {
             if !self.asked.contains(&written) {
                 let text = match meant(written, self.asked.iter().copied()) {
                     Some(word) => format!("unknown key, did you mean {word}?"),
-                    None => "unknown key".to_owned(),
+                    None => UNKNOWN.to_owned(),
                 };
                 self.document.mistake(name.span().start, self.path_of(written), text);
             }
@@ -268,11 +281,13 @@ fn scalar(value: &DeValue<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<S
     }
 }
 
-fn within<V: Value + PartialOrd>(value: V, bounds: &RangeInclusive<V>) -> Result<V, String> {
-    if bounds.contains(&value) {
-        return Ok(value);
+fn within<V: Value + PartialOrd>(scalar: &Scalar, bounds: &RangeInclusive<V>) -> Result<V, String> {
+    let from_to = || format!("from {} to {}", bounds.start().show(), bounds.end().show());
+    match V::parse(scalar) {
+        Ok(value) if bounds.contains(&value) => Ok(value),
+        Ok(_) => Err(format!("must be {}", from_to())),
+        Err(text) => Err(format!("{text}, {}", from_to())),
     }
-    Err(format!("must be from {} to {}", bounds.start().show(), bounds.end().show()))
 }
 
 /// The contents without the line end that editors add.

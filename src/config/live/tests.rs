@@ -63,7 +63,6 @@ fn owned(lines: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_reload_says_what_changed() {
-    check("same", "app", "app", &[], &[]);
     check("comment", "[listen]", "# nothing\n[listen]", &[], &[]);
     check("value", "\"5s\"", "\"2s\"", &["clusters.main.max_lag: 5s -> 2s"], &[]);
     check(

@@ -1,0 +1,299 @@
+//! One identity's way to a cluster's backends: choose, take, try the next.
+//!
+//! The common case (fresh enough, a backend idle) is over at the first poll, without an
+//! allocation or a system call; all that waits is boxed. Invariant: a lease fails only at its
+//! deadline, or because the database or the configuration said no.
+
+use crate::backoff::Backoff;
+use crate::choose::{Choice, Scene, Terms, choose};
+use crate::dial::DialFailure;
+use crate::endpoint::{EndpointId, Facts};
+use crate::error::LeaseError;
+use crate::freshness::{Demand, Freshness};
+use crate::lane::{Lane, TakeError};
+use crate::need::{Landed, Leased, Need, Want};
+use crate::outlook::Outlook;
+use crate::settings::{ClusterSettings, Fallback};
+use crate::{balance::Load, topology::NoPrimary};
+use arc_swap::ArcSwap;
+use protocol::Protocol;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+
+/// What a cluster's settings mean to a choice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    max_lag_ns: u64,
+    probe_age_max_ns: u64,
+    pace_ns: u64,
+    causal_wait: Duration,
+    fallback: Fallback,
+}
+
+impl From<&ClusterSettings> for Policy {
+    fn from(settings: &ClusterSettings) -> Self {
+        Self {
+            max_lag_ns: nanos(settings.max_lag),
+            probe_age_max_ns: nanos(settings.probe_age_max()),
+            pace_ns: nanos(settings.pace()),
+            causal_wait: settings.causal_wait,
+            fallback: settings.fallback,
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
+}
+
+/// One identity's lanes, one per endpoint. Replaced as a whole by a reload.
+pub(crate) struct Lanes<P: Protocol> {
+    pub policy: Policy,
+    pub lanes: Vec<Arc<Lane<P>>>,
+}
+
+/// One identity's way to the backends of a cluster. Shared by all sessions of that identity.
+pub struct Access<P: Protocol> {
+    pub(crate) outlook: Arc<Outlook>,
+    pub(crate) lanes: ArcSwap<Lanes<P>>,
+}
+
+/// The lanes at one moment, as a choice sees them.
+struct Sight<'a, P: Protocol> {
+    outlook: &'a Outlook,
+    lanes: &'a Lanes<P>,
+    now: Instant,
+    ticks: u64,
+    reference: u64,
+}
+
+impl<'a, P: Protocol> Sight<'a, P> {
+    fn new(outlook: &'a Outlook, lanes: &'a Lanes<P>, now: Instant) -> Self {
+        let ticks = outlook.clock.ticks(now);
+        Self { outlook, lanes, now, ticks, reference: outlook.reference(ticks) }
+    }
+}
+
+impl<P: Protocol> Scene for Sight<'_, P> {
+    fn len(&self) -> usize {
+        self.lanes.lanes.len()
+    }
+
+    fn id(&self, at: usize) -> EndpointId {
+        self.lanes.lanes[at].door.endpoint.id
+    }
+
+    fn facts(&self, at: usize, strict: bool) -> Facts {
+        let reference = if strict { self.ticks } else { self.reference };
+        self.lanes.lanes[at].door.endpoint.facts(self.ticks, reference, self.lanes.policy.probe_age_max_ns)
+    }
+
+    fn load(&self, at: usize) -> Load {
+        self.lanes.lanes[at].door.endpoint.load()
+    }
+
+    fn share(&self, at: usize) -> u32 {
+        self.lanes.lanes[at].door.endpoint.share()
+    }
+
+    fn primary(&self) -> Option<usize> {
+        let primary = self.outlook.primary();
+        self.lanes.lanes.iter().position(|lane| lane.door.endpoint.id.0 == primary)
+    }
+
+    fn demand(&self, freshness: &mut Freshness) -> Demand {
+        let reign = self.outlook.incarnation();
+        freshness.demand(reign, self.now, |id, at| {
+            let lane = self.lanes.lanes.iter().find(|lane| lane.door.endpoint.id == id);
+            match (lane, reign) {
+                (Some(lane), Some(reign)) => self.outlook.sampled(reign, &lane.door.endpoint, at),
+                _ => crate::freshness::Sampled::Never,
+            }
+        })
+    }
+
+    fn random(&self) -> u64 {
+        fastrand::u64(..)
+    }
+}
+
+/// How long one lease has waited and for what, and who failed it.
+struct Search {
+    began: Instant,
+    patience_ends: Option<Instant>,
+    excluded: Vec<EndpointId>,
+    backoff: Backoff,
+    primary_failed: bool,
+}
+
+impl<P: Protocol> Access<P> {
+    /// A backend that meets `need`. Waits, until the deadline, for a place in the pool, for a
+    /// primary, and up to `causal_wait` for a replica that has caught up.
+    ///
+    /// # Errors
+    /// See `LeaseError`. One endpoint's failure is none as long as another will do.
+    pub async fn lease(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
+        match self.lease_now(&mut need) {
+            Some(leased) => Ok(leased),
+            None => Box::pin(self.search(need)).await,
+        }
+    }
+
+    fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
+        let lanes = self.lanes.load();
+        let now = Instant::now();
+        match self.choose(&lanes, need, &[], true, now) {
+            Choice::Take { at, landed, .. } if !self.outlook.is_shut() => {
+                let lease = lanes.lanes[at].try_take(now)?;
+                Some(Leased { lease, landed })
+            }
+            _ => None,
+        }
+    }
+
+    fn choose(
+        &self,
+        lanes: &Lanes<P>,
+        need: &mut Need<'_>,
+        excluded: &[EndpointId],
+        patient: bool,
+        now: Instant,
+    ) -> Choice {
+        let policy = &lanes.policy;
+        let max_lag_ns = need.max_lag.map_or(policy.max_lag_ns, nanos);
+        let terms = Terms {
+            want: need.want,
+            consistency: need.consistency,
+            max_lag_ns,
+            own_bound: need.max_lag.is_some(),
+            tight: max_lag_ns < 4 * policy.pace_ns,
+            fallback: policy.fallback,
+            exclude: need.exclude,
+            excluded,
+            patient,
+        };
+        choose(&Sight::new(&self.outlook, lanes, now), &terms, need.freshness)
+    }
+
+    /// All that may wait.
+    async fn search(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
+        let mut pulse = self.outlook.pulse.subscribe();
+        let mut search = Search::new(Instant::now());
+        loop {
+            if self.outlook.is_shut() {
+                return Err(LeaseError::Shutdown);
+            }
+            let lanes = self.lanes.load_full();
+            let now = Instant::now();
+            let patient = search.patience_ends.is_none_or(|end| now < end);
+            let _ = pulse.borrow_and_update();
+            match self.choose(&lanes, &mut need, &search.excluded, patient, now) {
+                Choice::Take { at, landed, others } => {
+                    let lane = roomiest(&lanes.lanes, at, others);
+                    match lane.take(need.deadline).await {
+                        Ok(lease) => return Ok(Leased { lease, landed }),
+                        Err(error) => search.failed(self, lane, landed, error, need.deadline).await?,
+                    }
+                }
+                Choice::Sample { which, primary } => {
+                    ask_for_samples(&self.outlook, &lanes, which, primary);
+                    let end = *search.patience_ends.get_or_insert(now + lanes.policy.causal_wait);
+                    // Out of time or not, the next choice decides.
+                    let _ = timeout_at(end.min(need.deadline).into(), pulse.changed()).await;
+                    if Instant::now() >= need.deadline {
+                        need.want = Want::Primary;
+                    }
+                }
+                Choice::AwaitPrimary => {
+                    if timeout_at(need.deadline.into(), pulse.changed()).await.is_err() {
+                        return Err(search.no_primary(&self.outlook));
+                    }
+                }
+                Choice::NoReplica => return Err(LeaseError::NoReplica),
+            }
+        }
+    }
+}
+
+/// The lane chosen, or if all its places are taken another one that would do and has room.
+fn roomiest<P: Protocol>(lanes: &[Arc<Lane<P>>], at: usize, others: u64) -> &Arc<Lane<P>> {
+    let has_room = |lane: &Arc<Lane<P>>| lane.gate.inside() < lane.gate.size();
+    if has_room(&lanes[at]) {
+        return &lanes[at];
+    }
+    let mut rest = lanes.iter().enumerate().filter(|(other, _)| others >> other & 1 == 1);
+    rest.find(|(_, lane)| has_room(lane)).map_or(&lanes[at], |(_, lane)| lane)
+}
+
+fn ask_for_samples<P: Protocol>(outlook: &Outlook, lanes: &Lanes<P>, which: u64, primary: bool) {
+    for (at, lane) in lanes.lanes.iter().enumerate() {
+        let endpoint = &lane.door.endpoint;
+        if which >> at & 1 == 1 || (primary && endpoint.id.0 == outlook.primary()) {
+            endpoint.sample_wanted.notify_one();
+        }
+    }
+}
+
+impl Search {
+    fn new(now: Instant) -> Self {
+        Self {
+            began: now,
+            patience_ends: None,
+            excluded: Vec::new(),
+            backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)),
+            primary_failed: false,
+        }
+    }
+
+    /// Decides whether a lane's failure ends the search; if not, the search goes on elsewhere.
+    async fn failed<P: Protocol>(
+        &mut self,
+        access: &Access<P>,
+        lane: &Lane<P>,
+        landed: Landed,
+        error: TakeError,
+        deadline: Instant,
+    ) -> Result<(), LeaseError> {
+        let endpoint = &lane.door.endpoint;
+        let which = if landed.is_primary() { "primary" } else { "replica" };
+        let failure = match error {
+            TakeError::SetBack => return Ok(()),
+            TakeError::Full => {
+                let (size, in_use) = (lane.gate.size(), lane.gate.inside());
+                return Err(LeaseError::Full { waited: self.began.elapsed(), size, in_use });
+            }
+            TakeError::Late => return Err(LeaseError::Unreachable(which)),
+            TakeError::Dial(failure) => failure,
+        };
+        if failure.is_down() {
+            let (error, now) = (failure.to_string(), Instant::now());
+            access.outlook.update(|board| board.refused(endpoint.id, error, now));
+        }
+        // Another replica would say the same, and so would the primary a moment later.
+        let final_word = if landed.is_primary() { !failure.is_down() } else { !failure.is_endpoints() };
+        match failure {
+            DialFailure::Refused(error) if final_word => return Err(LeaseError::Login(error)),
+            _ => endpoint.probe_wanted.notify_one(),
+        }
+        if landed.is_primary() {
+            self.primary_failed = true;
+            let pause = Instant::now() + self.backoff.next(fastrand::f64());
+            if pause >= deadline {
+                return Err(LeaseError::Unreachable(which));
+            }
+            tokio::time::sleep_until(pause.into()).await;
+        } else {
+            self.excluded.push(endpoint.id);
+        }
+        Ok(())
+    }
+
+    fn no_primary(&self, outlook: &Outlook) -> LeaseError {
+        match outlook.board().primary {
+            Err(why) => LeaseError::NoPrimary(why),
+            Ok(_) if self.primary_failed => LeaseError::Unreachable("primary"),
+            Ok(_) => LeaseError::NoPrimary(NoPrimary::Lost),
+        }
+    }
+}

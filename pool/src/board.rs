@@ -1,0 +1,327 @@
+//! What is known of a cluster: every report of a probe goes in, roles and standings come out.
+//!
+//! Asks the deciders (topology, health, lag, balance) and publishes what they say on the
+//! endpoints. Never waits; the time is an argument. Invariant: the trail holds positions of one
+//! incarnation's primary, and those of the primary before that it is known to share.
+
+use crate::balance::{self, Strength};
+use crate::endpoint::{Endpoint, EndpointId, Standing};
+use crate::freshness::Incarnation;
+use crate::health::{Bounds, Health, Why};
+use crate::lag::{History, Lag, Position};
+use crate::settings::{ClusterSettings, RoleSetting};
+use crate::topology::{self, Candidate, Election, NoPrimary, Past, Role, Seen};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first election waits this long at most for endpoints that have not reported.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub seen: Seen,
+    /// Where it writes, or what it has replayed.
+    pub position: Option<Position>,
+    /// When the question was sent.
+    pub started: Instant,
+    /// Whether it is the first over its connection: the endpoint may have restarted before.
+    pub first: bool,
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Report {
+    Sample(Sample),
+    /// No answer in time.
+    Silent,
+    /// Refused or cut; the text is for the log.
+    Failed(String),
+}
+
+/// What a report changed, for whoever logs and closes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Role { endpoint: EndpointId, from: Role, to: Role },
+    Down { endpoint: EndpointId },
+    Reads { endpoint: EndpointId, why_not: Option<Why> },
+    Primary(Result<EndpointId, NoPrimary>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub endpoint: Arc<Endpoint>,
+    pub setting: RoleSetting,
+    pub weight: u32,
+    pub health: Health,
+    pub role: Role,
+    /// The last role that was not `Unknown`.
+    known_as: Role,
+    pub reported: bool,
+    seen: Option<Seen>,
+    pub replayed: Option<Position>,
+    pub covered_at: Option<Instant>,
+    pub probed_at: Option<Instant>,
+    steady_since: Option<Instant>,
+    pub error: Option<String>,
+}
+
+/// All that is known of one cluster.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub entries: Vec<Entry>,
+    pub primary: Result<EndpointId, NoPrimary>,
+    pub incarnation: Option<Incarnation>,
+    /// When the primary was last seen, while there is none.
+    pub vanished_at: Option<Instant>,
+    past: Past,
+    started: Instant,
+    bounds: Bounds,
+    slow_start: Duration,
+    pace: Duration,
+    pub trail: Arc<Mutex<History>>,
+}
+
+impl Entry {
+    pub fn new(endpoint: Arc<Endpoint>, setting: RoleSetting, weight: u32) -> Self {
+        Self {
+            endpoint,
+            setting,
+            weight,
+            health: Health::default(),
+            role: Role::Unknown,
+            known_as: Role::Unknown,
+            reported: false,
+            seen: None,
+            replayed: None,
+            covered_at: None,
+            probed_at: None,
+            steady_since: None,
+            error: None,
+        }
+    }
+
+    fn candidate(&self) -> Candidate {
+        Candidate { id: self.endpoint.id, setting: self.setting, reported: self.reported, seen: self.seen }
+    }
+
+    pub fn timeline(&self) -> Option<u32> {
+        self.seen.and_then(|seen| seen.timeline)
+    }
+
+    pub fn why_not(&self) -> Option<Why> {
+        match self.role {
+            Role::Unknown => self.health.why_not().or(Some(Why::Unreachable)),
+            Role::Primary => Some(Why::Primary),
+            Role::Rival => Some(Why::Rival),
+            Role::Stranger => Some(Why::Stranger),
+            Role::Misplaced => Some(Why::WrongRole),
+            Role::Replica if self.weight == 0 => Some(Why::NoWeight),
+            Role::Replica => self.health.why_not(),
+        }
+    }
+}
+
+impl Board {
+    pub fn new(settings: &ClusterSettings, now: Instant) -> Self {
+        Self {
+            entries: Vec::new(),
+            primary: Err(NoPrimary::NotProbed),
+            incarnation: None,
+            vanished_at: None,
+            past: Past::default(),
+            started: now,
+            bounds: Bounds { max_lag: settings.max_lag, return_after: settings.return_after },
+            slow_start: settings.slow_start,
+            pace: settings.pace(),
+            trail: Arc::default(),
+        }
+    }
+
+    /// Takes new bounds and new entries over. What is known of endpoints that stay is kept.
+    pub fn apply(&mut self, settings: &ClusterSettings, entries: Vec<Entry>, now: Instant) -> Vec<Change> {
+        self.bounds = Bounds { max_lag: settings.max_lag, return_after: settings.return_after };
+        self.slow_start = settings.slow_start;
+        self.pace = settings.pace();
+        self.entries = entries;
+        // A cluster rebuilt from nothing has another identity; a reload is the operator's word for it.
+        let identities = || self.entries.iter().filter_map(|entry| entry.seen.and_then(|seen| seen.identity));
+        if identities().next().is_some() && !identities().any(|identity| Some(identity) == self.past.identity) {
+            self.past = Past::default();
+        }
+        self.judge(now)
+    }
+
+    /// Takes one report in.
+    pub fn observe(&mut self, id: EndpointId, report: Report, now: Instant) -> Vec<Change> {
+        let Some(at) = self.entries.iter().position(|entry| entry.endpoint.id == id) else { return Vec::new() };
+        let entry = &mut self.entries[at];
+        let answered_before = entry.health.is_answering();
+        entry.reported = true;
+        let sample = match report {
+            Report::Sample(sample) => {
+                entry.health.answered();
+                entry.error = None;
+                entry.seen = Some(sample.seen);
+                entry.probed_at = Some(sample.started);
+                if sample.first {
+                    entry.steady_since = Some(sample.started);
+                }
+                Some(sample)
+            }
+            Report::Silent => {
+                entry.health.silent();
+                entry.error = Some("no answer in time".to_owned());
+                None
+            }
+            Report::Failed(error) => {
+                entry.health.failed();
+                entry.error = Some(error);
+                None
+            }
+        };
+        let mut changes = Vec::new();
+        if !entry.health.is_answering() {
+            entry.seen = None;
+            entry.steady_since = None;
+            if answered_before {
+                changes.push(Change::Down { endpoint: id });
+            }
+        }
+        changes.extend(self.judge(now));
+        if let Some(sample) = sample {
+            self.measure(at, sample, now);
+        }
+        changes.extend(self.publish(now));
+        changes
+    }
+
+    /// A session found that `id` refuses connections.
+    pub fn refused(&mut self, id: EndpointId, error: String, now: Instant) -> Vec<Change> {
+        self.observe(id, Report::Failed(error), now)
+    }
+
+    /// Elects, and gives everyone its role.
+    fn judge(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
+        let settled = now.saturating_duration_since(self.started) >= GRACE;
+        let election = topology::elect(&candidates, self.past, settled);
+        if election.primary != self.primary {
+            changes.push(Change::Primary(election.primary));
+        }
+        self.enthrone(&election, now);
+        for (entry, candidate) in self.entries.iter_mut().zip(&candidates) {
+            let role = topology::role(candidate, &election);
+            if role == entry.role {
+                continue;
+            }
+            changes.push(Change::Role { endpoint: candidate.id, from: entry.known_as, to: role });
+            entry.role = role;
+            if role != Role::Unknown && role != entry.known_as {
+                if entry.known_as != Role::Unknown {
+                    entry.health.reborn();
+                }
+                entry.known_as = role;
+                entry.replayed = None;
+                entry.covered_at = None;
+                entry.endpoint.replays.lock().clone_from(&History::default());
+            }
+        }
+        changes
+    }
+
+    /// Takes an election's outcome over; a new primary or timeline begins an incarnation.
+    fn enthrone(&mut self, election: &Election, now: Instant) {
+        let reign = election.past.primary;
+        if let (Ok(primary), true) = (election.primary, reign != self.past.primary) {
+            let number = self.incarnation.map_or(1, |incarnation| incarnation.number + 1);
+            self.incarnation = Some(Incarnation { number, since: now, primary });
+            let entry = self.entries.iter().find(|entry| entry.endpoint.id == primary);
+            let shared = entry.and_then(|entry| entry.replayed).unwrap_or_default();
+            let mut trail = self.trail.lock();
+            *trail = trail.up_to(shared);
+        }
+        self.vanished_at = match election.primary {
+            Ok(_) => None,
+            Err(_) => self.vanished_at.or_else(|| self.trail.lock().latest().map(|(_, at)| at)),
+        };
+        self.past = election.past;
+        self.primary = election.primary;
+    }
+
+    /// Takes a sample's position in, and judges lag by it.
+    fn measure(&mut self, at: usize, sample: Sample, now: Instant) {
+        let reference = self.vanished_at.unwrap_or(now);
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        match (entry.role, sample.position) {
+            (Role::Primary, Some(position)) => {
+                let mut trail = self.trail.lock();
+                trail.record(position, sample.started);
+                for entry in &mut self.entries {
+                    entry.covered_at = entry.replayed.and_then(|replayed| trail.covered_at(replayed));
+                }
+            }
+            (Role::Replica, position) => {
+                if let Some(position) = position {
+                    entry.endpoint.replays.lock().record(position, sample.started);
+                    entry.replayed = Some(position);
+                    entry.covered_at = self.trail.lock().covered_at(position);
+                }
+                entry.health.measured(Lag::since(entry.covered_at, reference), self.bounds, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes everyone's standing onto the endpoints.
+    pub fn publish(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let known = |entry: &&Entry| entry.role == Role::Replica && entry.endpoint.latency_us() > 0;
+        let best = self.entries.iter().filter(known).map(|entry| entry.endpoint.latency_us()).min();
+        for entry in &self.entries {
+            let why_not = entry.why_not();
+            if why_not != entry.endpoint.why_not() && !entry.endpoint.is_removed() {
+                changes.push(Change::Reads { endpoint: entry.endpoint.id, why_not });
+            }
+            entry.endpoint.publish(&Standing {
+                role: entry.role,
+                answering: entry.health.is_answering(),
+                why_not,
+                covered_at: entry.covered_at,
+                probed_at: entry.probed_at,
+                steady_since: entry.steady_since,
+                replayed: entry.replayed,
+                share: balance::share(self.strength(entry, best.unwrap_or(0), now)),
+            });
+        }
+        changes
+    }
+
+    fn strength(&self, entry: &Entry, best_us: u32, now: Instant) -> Strength {
+        let lag = match self.lag(entry, now) {
+            Lag::Known(lag) => lag.saturating_sub(2 * self.pace),
+            Lag::Unknown => Duration::ZERO,
+        };
+        let served = entry.health.returned_at().map(|at| now.saturating_duration_since(at));
+        Strength {
+            weight: entry.weight,
+            ramp: served.map(|served| (served, self.slow_start)),
+            lag: (lag, self.bounds.max_lag),
+            latency_us: (entry.endpoint.latency_us(), best_us),
+        }
+    }
+
+    /// How far an endpoint is behind; while the primary is away, behind what it was last seen at.
+    pub fn lag(&self, entry: &Entry, now: Instant) -> Lag {
+        match entry.role {
+            Role::Primary => Lag::Known(Duration::ZERO),
+            Role::Replica => Lag::since(entry.covered_at, self.vanished_at.unwrap_or(now)),
+            _ => Lag::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

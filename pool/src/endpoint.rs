@@ -1,0 +1,271 @@
+//! One endpoint: who it is, how it stands, what runs on it.
+//!
+//! The board writes its standing after each probe; sessions read it without a lock on every
+//! lease. Invariant: what is not known never reads as good (no lag is not zero lag, a probe
+//! that is too old is no probe).
+
+use crate::balance::Load;
+use crate::freshness::Sampled;
+use crate::health::Why;
+use crate::lag::{History, Position};
+use crate::net::Address;
+use crate::topology::Role;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// Names an endpoint within its cluster. Never given twice; an endpoint keeps it over reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub u32);
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What sessions and pools count on an endpoint. All only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Statements sent. The session counts.
+    pub statements: AtomicU64,
+    /// Transactions ended. The session counts.
+    pub transactions: AtomicU64,
+    /// Bytes sent to it. The session counts.
+    pub sent: AtomicU64,
+    /// Bytes received from it. The session counts.
+    pub received: AtomicU64,
+    /// Microseconds that requests took. `Endpoint::finished` counts.
+    pub busy_us: AtomicU64,
+    /// Leases given.
+    pub leases: AtomicU64,
+    /// Leases that came back unclean and were closed.
+    pub discarded: AtomicU64,
+    /// Sign-ins that succeeded.
+    pub logins: AtomicU64,
+    /// Sign-ins that failed, refused connects included.
+    pub login_failures: AtomicU64,
+    /// Connections that sessions saw die.
+    pub lost: AtomicU64,
+}
+
+/// Instants as numbers, for atomics. 0 stands for never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(pub Instant);
+
+impl Clock {
+    pub fn ticks(self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.0).as_nanos() as u64 + 1
+    }
+}
+
+/// How an endpoint stands, as the board found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub role: Role,
+    pub answering: bool,
+    pub why_not: Option<Why>,
+    pub covered_at: Option<Instant>,
+    pub probed_at: Option<Instant>,
+    pub steady_since: Option<Instant>,
+    pub replayed: Option<Position>,
+    pub share: u32,
+}
+
+/// What a lease must know of an endpoint at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// It is a replica that answers and may take reads at all.
+    pub serves: bool,
+    /// Nothing in its recent past speaks against it.
+    pub fit: bool,
+    /// Nanoseconds behind the primary; `u64::MAX` is not known.
+    pub lag_ns: u64,
+    /// What it is known to have replayed.
+    pub replayed: Position,
+}
+
+/// One endpoint of a cluster.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name within the cluster.
+    pub id: EndpointId,
+    /// Where it is.
+    pub address: Address,
+    /// What is counted.
+    pub counters: Counters,
+    clock: Clock,
+    role: AtomicU8,
+    why_not: AtomicU8,
+    serves: AtomicBool,
+    covered_at: AtomicU64,
+    probed_at: AtomicU64,
+    steady_since: AtomicU64,
+    replayed: AtomicU64,
+    share: AtomicU32,
+    in_flight: AtomicU32,
+    latency_us: AtomicU32,
+    generation: AtomicU32,
+    removed: AtomicBool,
+    /// Positions it replayed to, while it is a replica.
+    pub(crate) replays: Mutex<History>,
+    /// Somebody waits for a fresh sample.
+    pub(crate) sample_wanted: Notify,
+    /// Somebody saw a connection die.
+    pub(crate) probe_wanted: Notify,
+    /// Changes when whoever waits for one of its backends had better look elsewhere.
+    pub(crate) setbacks: watch::Sender<u32>,
+}
+
+/// The weight of the newest request in the average of latencies: one in this many.
+const LATENCY_MEMORY: u32 = 8;
+
+const NO_REASON: u8 = u8::MAX;
+
+impl Endpoint {
+    pub(crate) fn new(id: EndpointId, address: Address, clock: Clock) -> Self {
+        Self {
+            id,
+            address,
+            counters: Counters::default(),
+            clock,
+            role: AtomicU8::new(Role::Unknown as u8),
+            why_not: AtomicU8::new(Why::NotProbed as u8),
+            serves: AtomicBool::new(false),
+            covered_at: AtomicU64::new(0),
+            probed_at: AtomicU64::new(0),
+            steady_since: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
+            share: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+            latency_us: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
+            removed: AtomicBool::new(false),
+            replays: Mutex::default(),
+            sample_wanted: Notify::new(),
+            probe_wanted: Notify::new(),
+            setbacks: watch::Sender::new(0),
+        }
+    }
+
+    /// A session saw its connection to this endpoint die: the monitor looks at once.
+    pub fn report_lost(&self) {
+        self.counters.lost.fetch_add(1, Relaxed);
+        self.probe_wanted.notify_one();
+    }
+
+    /// A request took this long, from its first byte sent to the last byte of its reply.
+    pub fn finished(&self, latency: Duration) {
+        let new = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        self.counters.busy_us.fetch_add(new.into(), Relaxed);
+        // Two sessions may write over one another: an average forgives a lost sample.
+        let old = self.latency_us.load(Relaxed);
+        let mean = if old == 0 { new } else { old - old / LATENCY_MEMORY + new / LATENCY_MEMORY };
+        self.latency_us.store(mean.max(1), Relaxed);
+    }
+
+    /// Leases out at this moment, over all identities.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// The mean latency of requests, in microseconds; 0 if there were none.
+    pub fn latency_us(&self) -> u32 {
+        self.latency_us.load(Relaxed)
+    }
+
+    /// Its role, as last probed.
+    pub fn role(&self) -> Role {
+        let roles = [Role::Primary, Role::Replica, Role::Rival, Role::Stranger, Role::Misplaced];
+        let role = self.role.load(Relaxed);
+        roles.into_iter().find(|known| *known as u8 == role).unwrap_or(Role::Unknown)
+    }
+
+    pub(crate) fn why_not(&self) -> Option<Why> {
+        let why = self.why_not.load(Relaxed);
+        Why::ALL.into_iter().find(|known| *known as u8 == why)
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let share = self.share.load(Relaxed).max(1);
+        Load { in_flight: self.in_flight(), share, latency_us: self.latency_us() }
+    }
+
+    pub(crate) fn share(&self) -> u32 {
+        self.share.load(Relaxed)
+    }
+
+    /// What is known of it at `now`. Lag is counted up to `reference`: `now`, or the moment the
+    /// primary was last seen. A probe older than `age_max` counts for nothing.
+    pub(crate) fn facts(&self, now: u64, reference: u64, age_max: u64) -> Facts {
+        let covered_at = self.covered_at.load(Relaxed);
+        let probed_at = self.probed_at.load(Relaxed);
+        Facts {
+            serves: self.serves.load(Relaxed) && now.saturating_sub(probed_at) <= age_max,
+            fit: self.why_not.load(Relaxed) == NO_REASON,
+            lag_ns: if covered_at == 0 { u64::MAX } else { reference.saturating_sub(covered_at) },
+            replayed: Position(self.replayed.load(Relaxed)),
+        }
+    }
+
+    /// The first position it had replayed to in a sample that began at `at` or later.
+    pub(crate) fn replayed_since(&self, at: Instant) -> Sampled {
+        // A replica that restarted may begin behind what it showed before.
+        let steady_since = self.steady_since.load(Relaxed);
+        if steady_since == 0 || self.clock.ticks(at) < steady_since {
+            return Sampled::Never;
+        }
+        self.replays.lock().first_since(at).map_or(Sampled::NotYet, Sampled::At)
+    }
+
+    pub(crate) fn publish(&self, standing: &Standing) {
+        let ticks = |at: Option<Instant>| at.map_or(0, |at| self.clock.ticks(at));
+        self.covered_at.store(ticks(standing.covered_at), Relaxed);
+        self.probed_at.store(ticks(standing.probed_at), Relaxed);
+        self.steady_since.store(ticks(standing.steady_since), Relaxed);
+        self.replayed.store(standing.replayed.unwrap_or_default().0, Relaxed);
+        self.share.store(standing.share, Relaxed);
+        self.role.store(standing.role as u8, Relaxed);
+        self.why_not.store(standing.why_not.map_or(NO_REASON, |why| why as u8), Relaxed);
+        let serves = standing.role == Role::Replica && standing.answering && standing.share > 0;
+        self.serves.store(serves && !self.is_removed(), Relaxed);
+    }
+
+    /// Whether the configuration no longer has it.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Relaxed)
+    }
+
+    /// Takes no new leases; backends are closed as they come back.
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Relaxed);
+        self.serves.store(false, Relaxed);
+        self.why_not.store(Why::Removed as u8, Relaxed);
+        self.retire_backends();
+    }
+
+    /// Backends signed in before this are closed as they come back.
+    pub(crate) fn retire_backends(&self) {
+        self.generation.fetch_add(1, Relaxed);
+        self.set_back();
+    }
+
+    /// Whoever waits for a backend looks again where one may be had.
+    pub(crate) fn set_back(&self) {
+        self.setbacks.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,171 @@
+//! What a session has seen, and what a replica must therefore have.
+//!
+//! A use of an endpoint leaves a mark: the endpoint and the moment. The first position of that
+//! endpoint sampled at or after the moment covers all that was seen there: the floor. So a
+//! write costs no round trip, and a sample serves every session that waits for one. Pure.
+//!
+//! Invariant: whatever was seen is covered by the mark or the floor, whichever is later. After
+//! a change of primary or timeline neither proves anything: only the primary serves, once.
+
+use crate::endpoint::EndpointId;
+use crate::lag::Position;
+use std::time::{Duration, Instant};
+
+/// A session that stays on one replica because its mark is not resolved is free to move after this.
+const STICK_MAX: Duration = Duration::from_secs(1);
+
+/// One reign of one primary on one timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Counts up with each change.
+    pub number: u64,
+    /// When it was first seen.
+    pub since: Instant,
+    /// The primary.
+    pub primary: EndpointId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A primary; `None` is whoever was it at the time.
+    Primary(Option<EndpointId>),
+    Replica(EndpointId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    source: Source,
+    at: Instant,
+    /// When a session began to stay on this replica.
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Floor {
+    incarnation: u64,
+    position: Position,
+}
+
+/// What one session has seen. Owned by the session, and told of each use of a backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    mark: Option<Mark>,
+    floor: Option<Floor>,
+}
+
+/// What the samples of an endpoint tell of a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampled {
+    /// Whoever has come this far has all that the endpoint showed at that moment.
+    At(Position),
+    /// No sample began since.
+    NotYet,
+    /// The endpoint may have gone back since: it can prove nothing.
+    Never,
+}
+
+/// What a read of the session needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Any replica will do.
+    Anything,
+    /// A replica that has come this far.
+    Floor(Position),
+    /// This replica needs no proof. `long` says that the session has stayed there for long.
+    Stick {
+        /// The replica.
+        on: EndpointId,
+        /// Whether it is worth a sample to be free again.
+        long: bool,
+    },
+    /// A sample of this endpoint must be taken before it can be told.
+    Sample(EndpointId),
+    /// Only the primary will do.
+    PrimaryOnly,
+}
+
+impl Freshness {
+    /// A request or transaction on the primary is over.
+    pub fn used_primary(&mut self, endpoint: EndpointId, now: Instant) {
+        // The primary has all that any replica ever showed, so this replaces mark and floor.
+        self.mark = Some(Mark { source: Source::Primary(Some(endpoint)), at: now, since: now });
+        self.floor = None;
+    }
+
+    /// A read on a replica is over.
+    pub fn used_replica(&mut self, endpoint: EndpointId, now: Instant) {
+        let here = Source::Replica(endpoint);
+        self.mark = Some(match self.mark {
+            None => Mark { source: here, at: now, since: now },
+            Some(mark) if mark.source == here => Mark { at: now, ..mark },
+            // Two places were seen without proof (a read that asked for less consistency): the
+            // primary, from now on, has what both showed.
+            Some(Mark { source: Source::Replica(_), .. }) => {
+                Mark { source: Source::Primary(None), at: now, since: now }
+            }
+            Some(mark) => Mark { at: now, ..mark },
+        });
+    }
+
+    /// Whether nothing was seen yet, so that any replica will do.
+    pub fn is_blank(&self) -> bool {
+        self.mark.is_none() && self.floor.is_none()
+    }
+
+    /// What the next read needs. `sampled` tells of the first sample of an endpoint that began
+    /// at or after a moment; for the primary, in this incarnation.
+    pub fn demand(
+        &mut self,
+        incarnation: Option<Incarnation>,
+        now: Instant,
+        sampled: impl FnOnce(EndpointId, Instant) -> Sampled,
+    ) -> Demand {
+        let Some(reign) = incarnation else { return self.demand_without_primary() };
+        if self.floor.is_some_and(|floor| floor.incarnation != reign.number) {
+            return Demand::PrimaryOnly;
+        }
+        if let Some(mark) = self.mark {
+            let endpoint = match mark.source {
+                _ if mark.at < reign.since => return Demand::PrimaryOnly,
+                Source::Primary(Some(id)) if id != reign.primary => return Demand::PrimaryOnly,
+                Source::Primary(_) => reign.primary,
+                Source::Replica(id) => id,
+            };
+            match sampled(endpoint, mark.at) {
+                Sampled::At(position) => self.rise(reign.number, position),
+                Sampled::Never => return Demand::PrimaryOnly,
+                Sampled::NotYet if mark.source == Source::Replica(endpoint) => {
+                    let long = now.saturating_duration_since(mark.since) > STICK_MAX;
+                    return Demand::Stick { on: endpoint, long };
+                }
+                Sampled::NotYet => return Demand::Sample(endpoint),
+            }
+        }
+        self.floor.map_or(Demand::Anything, |floor| Demand::Floor(floor.position))
+    }
+
+    /// There never was a primary: a session can but stay where it is.
+    fn demand_without_primary(&self) -> Demand {
+        match self.mark {
+            None => Demand::Anything,
+            Some(mark) => match mark.source {
+                Source::Replica(id) => Demand::Stick { on: id, long: false },
+                Source::Primary(_) => Demand::PrimaryOnly,
+            },
+        }
+    }
+
+    /// The floor that holds beside an unresolved mark.
+    pub fn floor(&self) -> Option<Position> {
+        self.floor.map(|floor| floor.position)
+    }
+
+    fn rise(&mut self, incarnation: u64, position: Position) {
+        let position = self.floor.map_or(position, |floor| floor.position.max(position));
+        self.floor = Some(Floor { incarnation, position });
+        self.mark = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The backends of one identity on one endpoint: bb8 keeps and makes them, the gate bounds them.
+//!
+//! Invariant: whoever holds a backend, or waits for one to be made, holds a place at the gate;
+//! so bb8 never has more than the gate has places, and nobody overtakes who waits at the gate.
+
+use crate::connector::{Connector, Desk, Door, Sink};
+use crate::dial::DialFailure;
+use crate::gate::Gate;
+use crate::lease::{Lease, Seat};
+use crate::settings::{Identity, PoolSettings};
+use protocol::Protocol;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// The gate bounds; bb8's own limits only must not be hit.
+const NO_LIMIT: u32 = u32::MAX;
+const NO_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// How often bb8 looks for idle backends to close, at most.
+const REAP_MAX: Duration = Duration::from_secs(30);
+
+pub(crate) struct Lane<P: Protocol> {
+    pub door: Arc<Door>,
+    pub gate: Arc<Gate>,
+    pub settings: PoolSettings,
+    desk: Arc<Desk>,
+    closed: Arc<AtomicBool>,
+    warming: AtomicBool,
+    store: bb8::Pool<Connector<P>>,
+}
+
+/// Why a lane gave no backend.
+#[derive(Debug)]
+pub(crate) enum TakeError {
+    /// Nobody left in time.
+    Full,
+    /// No backend was made in time.
+    Late,
+    /// The sign-in failed.
+    Dial(DialFailure),
+    /// The endpoint went down, changed its role or was removed meanwhile.
+    SetBack,
+}
+
+impl<P: Protocol> Lane<P> {
+    /// Must be called within a tokio runtime. `gate` is taken over from the lane before it.
+    pub fn new(door: Arc<Door>, identity: &Arc<Identity>, settings: PoolSettings, gate: Option<Arc<Gate>>) -> Self {
+        let desk = Arc::<Desk>::default();
+        let closed = Arc::<AtomicBool>::default();
+        let connector = Connector {
+            door: door.clone(),
+            identity: identity.clone(),
+            desk: desk.clone(),
+            lifetime: settings.lifetime,
+            closed: closed.clone(),
+            protocol: PhantomData,
+        };
+        let idle_timeout = (!settings.idle_timeout.is_zero()).then_some(settings.idle_timeout);
+        let store = bb8::Pool::builder()
+            .max_size(NO_LIMIT)
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .connection_timeout(NO_TIMEOUT)
+            .queue_strategy(bb8::QueueStrategy::Lifo)
+            .max_lifetime(None)
+            .idle_timeout(idle_timeout)
+            .reaper_rate((settings.idle_timeout / 4).clamp(Duration::from_millis(10), REAP_MAX))
+            .error_sink(Box::new(Sink(desk.clone())))
+            .build_unchecked(connector);
+        let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(settings.size)));
+        Self { door, gate, settings, desk, closed, warming: AtomicBool::new(false), store }
+    }
+
+    /// A backend, if one is idle and the gate has a place. Never waits, makes no system call.
+    pub fn try_take(self: &Arc<Self>, now: Instant) -> Option<Lease<P>> {
+        if !self.gate.try_enter() {
+            return None;
+        }
+        self.pop(Seat::new(self.clone()), now).ok()
+    }
+
+    /// An idle backend that is alive; else bb8 has begun to make one.
+    fn pop(&self, seat: Seat<P>, now: Instant) -> Result<Lease<P>, Seat<P>> {
+        loop {
+            let mut cx = Context::from_waker(Waker::noop());
+            match pin!(self.store.get_owned()).poll(&mut cx) {
+                Poll::Ready(Ok(mut backend)) => {
+                    if backend.lend(now) {
+                        return Ok(Lease::new(backend, seat));
+                    }
+                }
+                Poll::Ready(Err(_)) | Poll::Pending => return Err(seat),
+            }
+        }
+    }
+
+    /// A backend, waiting in line for a place and then for whatever is first: one that is
+    /// released, or one that is made.
+    pub async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Lease<P>, TakeError> {
+        let mut setbacks = self.door.endpoint.setbacks.subscribe();
+        if self.door.endpoint.is_removed() {
+            return Err(TakeError::SetBack);
+        }
+        let entered = tokio::select! {
+            biased;
+            entered = self.gate.enter(deadline) => entered,
+            _ = setbacks.changed() => return Err(TakeError::SetBack),
+        };
+        if !entered {
+            return Err(TakeError::Full);
+        }
+        let mut seat = Seat::new(self.clone());
+        loop {
+            seat = match self.pop(seat, Instant::now()) {
+                Ok(lease) => return Ok(lease),
+                Err(seat) => seat,
+            };
+            let ticket = self.desk.wait();
+            let mut ticket = pin!(ticket);
+            tokio::select! {
+                biased;
+                got = self.store.get_owned() => {
+                    let mut backend = got.map_err(|_| TakeError::Late)?;
+                    if backend.lend(Instant::now()) {
+                        return Ok(Lease::new(backend, seat));
+                    }
+                }
+                failure = &mut ticket.bad_news => {
+                    if let Ok(failure) = failure {
+                        return Err(TakeError::Dial(failure));
+                    }
+                }
+                _ = setbacks.changed() => return Err(TakeError::SetBack),
+                () = tokio::time::sleep_until(deadline.into()) => return Err(TakeError::Late),
+            }
+        }
+    }
+
+    /// Closes what is idle and must not be lent again.
+    pub fn close_outdated(&self) {
+        let idle = self.store.state().idle_connections;
+        let mut cx = Context::from_waker(Waker::noop());
+        // All are popped before any is dropped: a good one goes back to where it would be popped again.
+        let popped: Vec<_> = (0..idle).map(|_| pin!(self.store.get_owned()).poll(&mut cx)).collect();
+        drop(popped);
+    }
+
+    /// Closes all that is idle; what is lent is closed when it comes back.
+    pub fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.close_outdated();
+    }
+
+    /// Makes one backend if fewer than the minimum are open. Failures wait for the next call.
+    pub async fn warm(&self) {
+        let min = self.settings.min.min(self.gate.size());
+        let enough = self.store.state().connections >= min || self.closed.load(Relaxed);
+        if enough || self.warming.swap(true, Relaxed) {
+            return;
+        }
+        match self.store.dedicated_connection().await {
+            Ok(backend) => drop(self.store.add(backend)),
+            Err(failure) => self.desk.ended(Some(failure)),
+        }
+        self.warming.store(false, Relaxed);
+    }
+
+    /// Open backends, and those of them that are idle.
+    pub fn open(&self) -> (u32, u32) {
+        let state = self.store.state();
+        (state.connections, state.idle_connections)
+    }
+
+    pub fn note_lease(&self) {
+        self.door.endpoint.counters.leases.fetch_add(1, Relaxed);
+    }
+}

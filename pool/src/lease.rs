@@ -1,0 +1,75 @@
+//! A backend lent to a session.
+//!
+//! Release it, or it is closed: a lease that is dropped, by a panic, a cancelled task or an
+//! early return, is never lent again. Invariant: its place at the gate is given back after the
+//! backend itself, so whoever is let in finds it.
+
+use crate::backend::Backend;
+use crate::cancel::CancelTarget;
+use crate::connector::Connector;
+use crate::lane::Lane;
+use protocol::Protocol;
+use protocol::tracker::Memory;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// A backend on loan.
+pub struct Lease<P: Protocol> {
+    // The order matters: fields are dropped from the top.
+    backend: bb8::PooledConnection<'static, Connector<P>>,
+    seat: Seat<P>,
+}
+
+/// A place at a lane's gate, and one more in flight on its endpoint. Given back when dropped.
+pub(crate) struct Seat<P: Protocol>(Arc<Lane<P>>);
+
+impl<P: Protocol> Seat<P> {
+    /// For whoever has just entered the gate.
+    pub fn new(lane: Arc<Lane<P>>) -> Self {
+        lane.door.endpoint.enter();
+        Self(lane)
+    }
+}
+
+impl<P: Protocol> Drop for Seat<P> {
+    fn drop(&mut self) {
+        self.0.door.endpoint.leave();
+        self.0.gate.leave();
+    }
+}
+
+impl<P: Protocol> Lease<P> {
+    pub(crate) fn new(backend: bb8::PooledConnection<'static, Connector<P>>, seat: Seat<P>) -> Self {
+        seat.0.note_lease();
+        Self { backend, seat }
+    }
+
+    /// Gives the backend back, clean: no reply is owed, no transaction is open, its memory is true.
+    pub fn release(mut self) {
+        self.backend.clean();
+    }
+
+    /// Where and how what runs on this backend can be cancelled.
+    pub fn cancel_target(&self) -> CancelTarget<P> {
+        CancelTarget {
+            address: self.backend.endpoint().address.clone(),
+            route: self.seat.0.door.route.load_full(),
+            encrypted: self.backend.stream.is_tls(),
+            key: self.backend.memory.cancel_key().clone(),
+        }
+    }
+}
+
+impl<P: Protocol> Deref for Lease<P> {
+    type Target = Backend<P>;
+
+    fn deref(&self) -> &Backend<P> {
+        &self.backend
+    }
+}
+
+impl<P: Protocol> DerefMut for Lease<P> {
+    fn deref_mut(&mut self) -> &mut Backend<P> {
+        &mut self.backend
+    }
+}

@@ -1,0 +1,144 @@
+//! What sessions and probes share of a cluster: the board, and the few facts of it that every
+//! lease reads without a lock.
+//!
+//! One function, `report`, changes it, and wakes whoever waits for something to change.
+//! Invariant: the facts outside the board are written under the board's lock.
+
+use crate::board::{Board, Change, Report};
+use crate::endpoint::{Clock, Endpoint, EndpointId};
+use crate::freshness::{Incarnation, Sampled};
+use crate::lag::History;
+use crate::settings::ClusterSettings;
+use crate::topology::{NoPrimary, Role};
+use arc_swap::ArcSwapOption;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+
+/// The number that no endpoint has.
+pub(crate) const NOBODY: u32 = 0;
+
+#[derive(Debug)]
+pub(crate) struct Outlook {
+    pub clock: Clock,
+    board: Mutex<Board>,
+    trail: Arc<Mutex<History>>,
+    incarnation: ArcSwapOption<Incarnation>,
+    primary: AtomicU32,
+    vanished_at: AtomicU64,
+    shut: AtomicBool,
+    /// Counts reports: whoever waits for a fact looks again.
+    pub pulse: watch::Sender<u64>,
+    /// Some endpoint's idle backends must be closed.
+    pub retired: Notify,
+}
+
+impl Outlook {
+    pub fn new(settings: &ClusterSettings, now: Instant) -> Self {
+        let board = Board::new(settings, now);
+        Self {
+            clock: Clock(now),
+            trail: board.trail.clone(),
+            board: Mutex::new(board),
+            incarnation: ArcSwapOption::empty(),
+            primary: AtomicU32::new(NOBODY),
+            vanished_at: AtomicU64::new(0),
+            shut: AtomicBool::new(false),
+            pulse: watch::Sender::new(0),
+            retired: Notify::new(),
+        }
+    }
+
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock()
+    }
+
+    /// Changes the board by `change` and publishes what came of it.
+    pub fn update(&self, change: impl FnOnce(&mut Board) -> Vec<Change>) {
+        let mut board = self.board.lock();
+        let changes = change(&mut board);
+        self.primary.store(board.primary.map_or(NOBODY, |id| id.0), Relaxed);
+        self.vanished_at.store(board.vanished_at.map_or(0, |at| self.clock.ticks(at)), Relaxed);
+        if self.incarnation.load().as_deref() != board.incarnation.as_ref() {
+            self.incarnation.store(board.incarnation.map(Arc::new));
+        }
+        for change in &changes {
+            self.act(&board, change);
+        }
+        drop(board);
+        self.pulse.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A probe of `id` ended.
+    pub fn report(&self, id: EndpointId, report: Report, now: Instant) {
+        self.update(|board| board.observe(id, report, now));
+    }
+
+    fn act(&self, board: &Board, change: &Change) {
+        let endpoint = |id: &EndpointId| board.entries.iter().find(|entry| entry.endpoint.id == *id);
+        match change {
+            Change::Role { endpoint: id, from, to } => {
+                let Some(entry) = endpoint(id) else { return };
+                tracing::info!(endpoint = %entry.endpoint.address, from = from.name(), to = to.name(), "role");
+                let changed = *from != Role::Unknown && *to != Role::Unknown && from != to;
+                if changed {
+                    entry.endpoint.retire_backends();
+                    self.retired.notify_one();
+                }
+            }
+            Change::Down { endpoint: id } => {
+                let Some(entry) = endpoint(id) else { return };
+                let error = entry.error.as_deref().unwrap_or("no reason known");
+                tracing::warn!(endpoint = %entry.endpoint.address, error, "endpoint is down");
+                entry.endpoint.set_back();
+            }
+            Change::Reads { endpoint: id, why_not } => {
+                let Some(entry) = endpoint(id) else { return };
+                let reads = why_not.map_or("yes", |why| why.name());
+                tracing::info!(endpoint = %entry.endpoint.address, reads, "reads");
+            }
+            Change::Primary(Ok(id)) => {
+                let Some(entry) = endpoint(id) else { return };
+                tracing::info!(endpoint = %entry.endpoint.address, timeline = entry.timeline(), "primary");
+            }
+            Change::Primary(Err(NoPrimary::Two)) => tracing::error!("writes stop: {}", NoPrimary::Two),
+            Change::Primary(Err(why)) => tracing::warn!("no primary: {why}"),
+        }
+    }
+
+    /// The primary's number, or `NOBODY`.
+    pub fn primary(&self) -> u32 {
+        self.primary.load(Relaxed)
+    }
+
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation.load().as_deref().copied()
+    }
+
+    /// Up to when lag is counted: now, or when the primary was last seen if it is away.
+    pub fn reference(&self, now: u64) -> u64 {
+        match self.vanished_at.load(Relaxed) {
+            0 => now,
+            vanished_at => vanished_at.min(now),
+        }
+    }
+
+    /// What the samples of `endpoint` tell of the moment `at`.
+    pub fn sampled(&self, reign: Incarnation, endpoint: &Endpoint, at: Instant) -> Sampled {
+        if endpoint.id == reign.primary {
+            return self.trail.lock().first_since(at).map_or(Sampled::NotYet, Sampled::At);
+        }
+        endpoint.replayed_since(at)
+    }
+
+    pub fn shut(&self) {
+        self.shut.store(true, Relaxed);
+        self.pulse.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub fn is_shut(&self) -> bool {
+        self.shut.load(Relaxed)
+    }
+}

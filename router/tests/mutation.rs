@@ -1,0 +1,144 @@
+//! Mutates the texts of the case files and holds the router to what must be true of any text.
+//!
+//! The generator is deterministic; its seed is printed with a failure, and `ROUTER_SEED` sets another.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use router::{Catalog, Context, Dialect, Kind, Lexing, Limits, Router, Target};
+
+/// SplitMix64: small, and good enough to pick bytes with.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/postgres");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts
+        .flat_map(|text| {
+            let blocks = text.split("\n\n").filter_map(|block| block.trim().rsplit_once("\n--> "));
+            let statement = |(body, _): (&str, &str)| {
+                body.lines()
+                    .filter(|line| !line.starts_with("--:"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+                    .into_bytes()
+            };
+            blocks.map(statement).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+const PIECES: [&str; 24] = [
+    "'",
+    "\"",
+    "$$",
+    "/*",
+    "*/",
+    "--",
+    "\n",
+    "(",
+    ")",
+    ";",
+    "\\",
+    "E'",
+    "U&\"",
+    "$a$",
+    "INTO ",
+    "FOR UPDATE ",
+    "DELETE ",
+    " AS ",
+    ".",
+    "::",
+    "f(",
+    "pg_temp",
+    "\0",
+    "\u{e9}",
+];
+
+fn mutate(random: &mut Random, text: &mut Vec<u8>, corpus: &[Vec<u8>]) {
+    for _ in 0..=random.below(4) {
+        let at = random.below(text.len() + 1);
+        match random.below(6) {
+            0 => text.truncate(at),
+            1 if !text.is_empty() => {
+                text.remove(at.min(text.len() - 1));
+            }
+            2 if !text.is_empty() => {
+                let at = at.min(text.len() - 1);
+                text[at] = random.next() as u8;
+            }
+            3 => {
+                let other = &corpus[random.below(corpus.len())];
+                let from = random.below(other.len());
+                text.splice(at..at, other[from..].iter().copied());
+            }
+            _ => {
+                text.splice(at..at, PIECES[random.below(PIECES.len())].bytes());
+            }
+        }
+    }
+}
+
+/// Whether the text may run on a replica.
+fn is_read(router: &Router, catalog: &Catalog, text: &[u8]) -> bool {
+    let plan = router.plan(text, Lexing { trusted: true });
+    let again = router.plan(text, Lexing { trusted: true });
+    assert_eq!(plan, again, "memory must not change a plan");
+    let route = router.decide(text, &plan, &Context { catalog, strong: false });
+    assert!(
+        route.target != Target::Replica || matches!(plan.kind, Kind::Read | Kind::Copy | Kind::Begin { .. })
+    );
+    route.target == Target::Replica && !matches!(plan.kind, Kind::Begin { .. })
+}
+
+fn check(router: &Router, catalog: &Catalog, text: &[u8]) {
+    let read = is_read(router, catalog, text);
+    let followed = [text, b"; DELETE FROM t"].concat();
+    let wrapped = [b"WITH x AS (DELETE FROM t RETURNING 1) ", text].concat();
+    let inner = [b"SELECT * FROM (WITH x AS (UPDATE t SET a = 1 RETURNING 1) ", text, b") y"].concat();
+    assert!(!is_read(router, catalog, &wrapped), "DML in front");
+    assert!(!is_read(router, catalog, &inner), "DML inside");
+    // If the text is whole, what follows it is a statement; if not, nothing is claimed about it.
+    if read && !ends_in_comment(text) {
+        assert!(!is_read(router, catalog, &followed), "DML behind");
+    }
+}
+
+/// A line comment at the end swallows what is appended, and rightly so.
+fn ends_in_comment(text: &[u8]) -> bool {
+    let line = text.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or(text);
+    line.windows(2).any(|pair| pair == b"--")
+}
+
+#[test]
+fn no_mutation_makes_a_change_a_read() {
+    let seed = std::env::var("ROUTER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed);
+    let mut random = Random(seed);
+    let corpus = corpus();
+    assert!(corpus.len() >= 220);
+    let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());
+    let catalog = Catalog::unknown();
+    for round in 0..20_000 {
+        let mut text = corpus[random.below(corpus.len())].clone();
+        mutate(&mut random, &mut text, &corpus);
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(&router, &catalog, &text)));
+        assert!(outcome.is_ok(), "seed {seed}, round {round}: {:?}", String::from_utf8_lossy(&text));
+    }
+}

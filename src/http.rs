@@ -1,0 +1,152 @@
+//! The HTTP address: `/metrics`, `/live`, `/ready`.
+//!
+//! `/live` says that this process turns, never anything about a database. `/ready` says that
+//! clients can be served: that no shutdown is under way and some cluster has a primary or a
+//! replica to offer.
+
+use crate::metrics::Metrics;
+use crate::service::Directory;
+use crate::session::Registry;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use protocol::Protocol;
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+/// Requests that are served at a time.
+const CONNECTIONS_MAX: usize = 64;
+
+/// What the answers are made of.
+pub struct Facts<P: Protocol> {
+    /// Clusters and configuration.
+    pub directory: Arc<Directory<P>>,
+    /// The clients.
+    pub sessions: Arc<Registry<P>>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether a shutdown is under way.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Serves until the process ends.
+pub async fn run<P: Protocol>(listener: TcpListener, facts: Arc<Facts<P>>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((tcp, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let facts = Arc::clone(&facts);
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let answer = answer(&request, &facts);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(tcp), answer);
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+fn answer<P: Protocol>(request: &Request<Incoming>, facts: &Facts<P>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return reply(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned());
+    }
+    match request.uri().path() {
+        "/live" => reply(StatusCode::OK, "live\n".to_owned()),
+        "/ready" => ready(facts),
+        "/metrics" => {
+            let text = facts.metrics.text(facts.sessions.len(), &endpoints(&facts.directory));
+            let mut response = reply(StatusCode::OK, text);
+            let kind = hyper::header::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+            response
+        }
+        _ => reply(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+    }
+}
+
+fn reply(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+}
+
+fn ready<P: Protocol>(facts: &Facts<P>) -> Response<Full<Bytes>> {
+    if *facts.stopping.borrow() {
+        return reply(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
+    }
+    let clusters = facts.directory.clusters();
+    let serving = clusters.iter().any(|running| running.cluster.view().endpoints.iter().any(|endpoint| endpoint.up));
+    if serving {
+        reply(StatusCode::OK, "ready\n".to_owned())
+    } else {
+        reply(StatusCode::SERVICE_UNAVAILABLE, "no endpoint of any cluster answers\n".to_owned())
+    }
+}
+
+/// What the clusters know of their endpoints, as lines for Prometheus.
+fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
+    let mut series: Vec<(&str, &str, &str, Vec<String>)> = vec![
+        ("endpoint_up", "gauge", "Whether the endpoint answers its probes", Vec::new()),
+        ("endpoint_role", "gauge", "1 for the role that the endpoint has", Vec::new()),
+        ("endpoint_eligible", "gauge", "Whether the endpoint takes reads, or why not", Vec::new()),
+        ("endpoint_lag_seconds", "gauge", "Age of what the replica has replayed; NaN if unknown", Vec::new()),
+        ("endpoint_lag_bytes", "gauge", "Bytes that the replica has yet to replay", Vec::new()),
+        ("endpoint_probe_age_seconds", "gauge", "Time since the last good probe", Vec::new()),
+        ("endpoint_leases", "gauge", "Backends that are lent now", Vec::new()),
+        ("endpoint_statements_total", "counter", "Statements that the endpoint served", Vec::new()),
+        ("endpoint_connections", "gauge", "Backends that are open", Vec::new()),
+        ("endpoint_waiting", "gauge", "Requests that wait for a backend", Vec::new()),
+        ("endpoint_waits_total", "counter", "Requests that had to wait for a backend", Vec::new()),
+        ("endpoint_wait_seconds_total", "counter", "How long they waited, all together", Vec::new()),
+    ];
+    for running in directory.clusters() {
+        for endpoint in &running.cluster.view().endpoints {
+            let labels = format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&endpoint.address.to_string()));
+            let seconds = |age: Option<Duration>| age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()));
+            let values = [
+                format!("{{{labels}}} {}", u8::from(endpoint.up)),
+                format!("{{{labels},role=\"{}\"}} 1", endpoint.role.as_str()),
+                format!("{{{labels},reason=\"{}\"}} {}", endpoint.reason, u8::from(endpoint.eligible)),
+                format!("{{{labels}}} {}", seconds(endpoint.lag)),
+                format!("{{{labels}}} {}", endpoint.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())),
+                format!("{{{labels}}} {}", seconds(endpoint.probe_age)),
+                format!("{{{labels}}} {}", endpoint.in_flight),
+                format!("{{{labels}}} {}", endpoint.statements),
+                format!("{{{labels}}} {}", endpoint.connections),
+                format!("{{{labels}}} {}", endpoint.waiting),
+                format!("{{{labels}}} {}", endpoint.waits),
+                format!("{{{labels}}} {:.6}", endpoint.waited.as_secs_f64()),
+            ];
+            for (series, value) in series.iter_mut().zip(values) {
+                series.3.push(value);
+            }
+        }
+    }
+    let mut text = String::new();
+    for (name, kind, help, values) in series {
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        let _ = writeln!(text, "# HELP splitpool_{family} {help}.\n# TYPE splitpool_{family} {kind}");
+        for value in values {
+            let _ = writeln!(text, "splitpool_{name}{value}");
+        }
+    }
+    text
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,260 @@
+//! Starts and stops everything: listeners, HTTP, reloads, signals, the end.
+//!
+//! SIGHUP and a change of the file reload; SIGTERM or SIGINT drains: readiness fails, after
+//! `shutdown_delay` nobody new is let in, each client ends at its transaction's boundary, and
+//! after `shutdown_timeout` whoever is left is cut off. A second signal exits at once.
+
+use crate::config::{self, General, Live, LogFormat, Snapshot};
+use crate::http::{self, Facts};
+use crate::listener::{Listener, Manners};
+use crate::metrics::Metrics;
+use crate::service::{self, Directory, address, auth_method, cluster_settings};
+use crate::session::Registry;
+use crate::session::login::Gate;
+use pool::net::{Address, server_tls};
+use protocol::handshake::LoginTerms;
+use protocol::postgres::Postgres;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+/// Runs until told to stop.
+pub fn run(path: &Path) -> ExitCode {
+    let live = match Live::load(path) {
+        Ok(live) => Arc::new(live),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let snapshot = live.current();
+    log(&snapshot.general);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = snapshot.general.worker_threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.enable_all().thread_name("splitpool").build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(Box::pin(serve(live))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("splitpool: {error}");
+            ExitCode::FAILURE
+        }
+    };
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+/// Whether everything in a configuration that is more than words can be used.
+///
+/// # Errors
+/// The first that cannot, as a sentence.
+pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
+    for cluster in snapshot.clusters.values() {
+        cluster_settings(cluster, &snapshot.general)?;
+        service::rules(cluster)?;
+    }
+    manners(snapshot, &Arc::new([0; 32])).map(drop)
+}
+
+fn log(general: &General) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::new(config::Choice::word(&general.log.level));
+    let to = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match general.log.format {
+        LogFormat::Text => to.with_target(false).with_ansi(false).try_init(),
+        LogFormat::Json => to.json().flatten_event(true).try_init(),
+    };
+    // Only a second call in one process fails, and then the first one's choice stands.
+    drop(set);
+}
+
+/// Everything that runs.
+struct Program {
+    live: Arc<Live>,
+    directory: Arc<Directory<Postgres>>,
+    sessions: Arc<Registry<Postgres>>,
+    metrics: Arc<Metrics>,
+    manners: watch::Sender<Manners>,
+    stop: watch::Sender<bool>,
+    draining: watch::Sender<bool>,
+}
+
+async fn serve(live: Arc<Live>) -> Result<(), String> {
+    let snapshot = live.current();
+    let metrics = Arc::new(Metrics::default());
+    let directory = Arc::new(Directory::start(Arc::clone(&snapshot), Arc::clone(&metrics))?);
+    let program = Program {
+        manners: watch::Sender::new(manners(&snapshot, &directory.mock_secret)?),
+        sessions: Arc::default(),
+        stop: watch::Sender::new(false),
+        draining: watch::Sender::new(false),
+        live,
+        directory,
+        metrics,
+    };
+    let bound = program.listen(&snapshot).await?;
+    let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+    if snapshot.general.watch_config {
+        tokio::spawn(config::watch(Arc::clone(&program.live), move || {
+            let _ = changed.try_send(());
+        }));
+    }
+    for running in program.directory.clusters() {
+        // Serving before the first probe is right, but the first clients would wait for it.
+        running.cluster.wait_ready(std::time::Instant::now() + Duration::from_secs(1)).await;
+    }
+    program.metrics.reloaded("started", snapshot.generation);
+    println!("splitpool: ready on {bound}");
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => program.reload(),
+            Some(()) = changes.recv() => program.reload(),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    tokio::select! {
+        () = program.drain() => {}
+        _ = signals.terminate.recv() => tracing::warn!("told twice to stop: not waiting for clients"),
+        _ = signals.interrupt.recv() => tracing::warn!("told twice to stop: not waiting for clients"),
+    }
+    Ok(())
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+impl Program {
+    /// Binds everything that is to be bound. Returns where, for people.
+    async fn listen(&self, snapshot: &Snapshot) -> Result<String, String> {
+        let gate = Arc::new(Gate {
+            directory: Arc::clone(&self.directory),
+            sessions: Arc::clone(&self.sessions),
+            registry: Arc::default(),
+        });
+        let places = Arc::new(Semaphore::new(snapshot.general.max_clients.min(Semaphore::MAX_PERMITS)));
+        let mut bound = Vec::new();
+        let unix = snapshot.listen.unix.clone().map(Address::Unix);
+        for at in snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix) {
+            let listener = Listener::bind(&at, snapshot.listen.backlog).await.map_err(|error| error.to_string())?;
+            bound.push(at.to_string());
+            let (gate, manners, stop) = (Arc::clone(&gate), self.manners.subscribe(), self.stop.subscribe());
+            tokio::spawn(listener.run(gate, manners, Arc::clone(&places), stop));
+        }
+        if let Some(config::Address::Tcp { host, port }) = &snapshot.listen.http {
+            let named = |error| format!("cannot listen on {host}:{port}: {error}");
+            let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
+            bound.push(format!("http {host}:{port}"));
+            let facts = Facts {
+                directory: Arc::clone(&self.directory),
+                sessions: Arc::clone(&self.sessions),
+                metrics: Arc::clone(&self.metrics),
+                stopping: self.draining.subscribe(),
+            };
+            tokio::spawn(http::run(listener, Arc::new(facts)));
+        }
+        Ok(bound.join(", "))
+    }
+
+    /// Puts the file's present contents to work, or says what is wrong with them.
+    fn reload(&self) {
+        // Keys and certificates are part of the configuration: try them before anything changes.
+        let tried = config::load(self.live.path()).map_err(|mistakes| mistakes.to_string());
+        if let Err(error) = tried.and_then(|snapshot| try_out(&snapshot)) {
+            self.metrics.reloaded("rejected", self.directory.generation());
+            tracing::error!("the configuration is not valid, the one before stays in force\n{error}");
+            return;
+        }
+        let report = match self.live.reload() {
+            Ok(report) => report,
+            Err(mistakes) => {
+                self.metrics.reloaded("rejected", self.directory.generation());
+                tracing::error!("the configuration is not valid, the one before stays in force\n{mistakes}");
+                return;
+            }
+        };
+        let snapshot = self.live.current();
+        let applied = manners(&snapshot, &self.directory.mock_secret)
+            .and_then(|manners| self.directory.apply(Arc::clone(&snapshot)).map(|()| manners));
+        match applied {
+            Ok(manners) => {
+                self.manners.send_replace(manners);
+                self.metrics.reloaded("applied", report.generation);
+                tracing::info!(generation = report.generation, changed = ?report.changed, "reloaded");
+                for kept in report.kept {
+                    tracing::warn!("{kept}");
+                }
+            }
+            Err(error) => {
+                self.metrics.reloaded("rejected", self.directory.generation());
+                tracing::error!(error, "the configuration cannot be put to work, the one before stays in force");
+            }
+        }
+    }
+
+    /// Lets every client end at its transaction's boundary.
+    async fn drain(&self) {
+        let general = self.live.current().general.clone();
+        self.draining.send_replace(true);
+        tracing::info!(clients = self.sessions.len(), "stopping");
+        tokio::time::sleep(general.shutdown_delay).await;
+        self.stop.send_replace(true);
+        let gone = async {
+            while !self.sessions.is_empty() {
+                self.sessions.stop_all();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(general.shutdown_timeout, gone).await.is_err() {
+            tracing::warn!(clients = self.sessions.len(), "clients were still in a transaction and are cut off");
+        }
+    }
+}
+
+/// What listeners tell each client.
+fn manners(snapshot: &Snapshot, mock_secret: &Arc<[u8; 32]>) -> Result<Manners, String> {
+    let listen = &snapshot.listen;
+    let tls = match &listen.tls {
+        Some(tls) => Some(Arc::new(
+            server_tls(&tls.cert, &tls.key, tls.client_ca.as_deref()).map_err(|error| format!("listen.tls: {error}"))?,
+        )),
+        None => None,
+    };
+    let required = listen.tls.as_ref().is_some_and(|tls| tls.mode == config::TlsMode::Require);
+    Ok(Manners {
+        terms: Arc::new(LoginTerms {
+            tls_offered: tls.is_some(),
+            tls_required: required,
+            method: auth_method(listen.auth),
+            mock_secret: Arc::clone(mock_secret),
+        }),
+        tls,
+        login_timeout: snapshot.general.client_login_timeout,
+        keepalive: service::keepalive(&snapshot.general),
+    })
+}

@@ -1,0 +1,289 @@
+//! What a session is served by, made of a configuration: clusters, routers, catalogs, pools.
+//!
+//! A directory is built for each configuration and swapped as a whole; clusters are carried
+//! over from the one before, so that their pools and what is known of their endpoints
+//! survive a reload. A session looks when it is between transactions.
+
+use crate::catalog::Catalogs;
+use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
+use crate::metrics::{ClusterCounters, Metrics};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pool::{Access, Cluster, Consistency, Identity, PoolSettings};
+use protocol::handshake::{AuthMethod, Credential, Verifier};
+use protocol::{Held, Protocol};
+use router::{Dialect, Limits, Router, Rule, Target};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+mod translate;
+mod welcome;
+
+pub use translate::{address, auth_method, cluster_settings, keepalive};
+pub use welcome::Welcome;
+
+/// What serves the sessions of one user on one database.
+pub struct Service<P: Protocol> {
+    pub(crate) generation: u64,
+    pub(crate) cluster: Arc<Cluster<P>>,
+    pub(crate) access: Arc<Access<P>>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) catalog: Arc<crate::catalog::Slot>,
+    pub(crate) counters: Arc<ClusterCounters>,
+    pub(crate) consistency: Consistency,
+    pub(crate) mode: PoolMode,
+    pub(crate) query_wait_timeout: Duration,
+    pub(crate) gather_max: usize,
+    pub(crate) welcomes: welcome::Welcomes,
+}
+
+impl<P: Protocol> Service<P> {
+    /// Whether a transaction may not outlive its statement.
+    pub(crate) fn refuses_transactions(&self) -> bool {
+        self.mode == PoolMode::Statement
+    }
+
+    /// What binds every session to its backend.
+    pub(crate) fn always_held(&self) -> Held {
+        if self.mode == PoolMode::Session { Held::SESSION_MODE } else { Held::empty() }
+    }
+}
+
+/// A cluster in operation.
+pub struct Running<P: Protocol> {
+    pub(crate) config: Arc<ClusterConfig>,
+    pub(crate) cluster: Arc<Cluster<P>>,
+    router: Arc<Router>,
+    catalogs: Arc<Catalogs>,
+    pub(crate) counters: Arc<ClusterCounters>,
+}
+
+/// One configuration in operation.
+struct Edition<P: Protocol> {
+    snapshot: Arc<Snapshot>,
+    clusters: BTreeMap<String, Arc<Running<P>>>,
+    services: Mutex<HashMap<(String, String), Arc<Service<P>>>>,
+    verifiers: Mutex<HashMap<String, Arc<Verifier>>>,
+}
+
+/// Where sessions find what serves them.
+pub struct Directory<P: Protocol> {
+    edition: ArcSwap<Edition<P>>,
+    generation: AtomicU64,
+    metrics: Arc<Metrics>,
+    /// Seeds the salts of users, so that unknown ones look like known ones.
+    pub(crate) mock_secret: Arc<[u8; 32]>,
+}
+
+/// Why there is no service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// The user is not, or no longer, configured.
+    User,
+    /// Nor is the database.
+    Database,
+}
+
+impl<P: Protocol> Directory<P> {
+    /// Starts the clusters of a configuration.
+    ///
+    /// # Errors
+    /// What of it cannot be put to work, as a sentence.
+    pub fn start(snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Result<Self, String> {
+        let edition = Edition::build(snapshot, &BTreeMap::new(), &metrics)?;
+        let generation = AtomicU64::new(edition.snapshot.generation);
+        let mock_secret = Arc::new(crate::random::bytes().ok_or("the system gives no randomness")?);
+        Ok(Self { edition: ArcSwap::from_pointee(edition), generation, metrics, mock_secret })
+    }
+
+    /// Puts another configuration to work. Nothing changes if it cannot be.
+    ///
+    /// # Errors
+    /// What of it cannot be put to work, as a sentence.
+    pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
+        let edition = Edition::build(snapshot, &self.edition.load().clusters, &self.metrics)?;
+        let generation = edition.snapshot.generation;
+        self.edition.store(Arc::new(edition));
+        self.generation.store(generation, Ordering::Release);
+        Ok(())
+    }
+
+    /// The number of the configuration in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.edition.load().snapshot)
+    }
+
+    /// The clusters in operation.
+    pub fn clusters(&self) -> Vec<Arc<Running<P>>> {
+        self.edition.load().clusters.values().cloned().collect()
+    }
+
+    /// What a user's proof is checked against, made ready. `None` if there is no such user.
+    pub fn verifier(&self, user: &str) -> Option<Arc<Verifier>> {
+        let edition = self.edition.load();
+        let config = edition.snapshot.users.get(user)?;
+        if let Some(ready) = edition.verifiers.lock().get(user) {
+            return Some(Arc::clone(ready));
+        }
+        let ready = Arc::new(verifier::<P>(config, &edition.snapshot, &self.mock_secret));
+        edition.verifiers.lock().insert(user.to_owned(), Arc::clone(&ready));
+        Some(ready)
+    }
+
+    /// What serves `user` on `database`.
+    pub fn service(&self, user: &str, database: &str) -> Result<Arc<Service<P>>, Unserved> {
+        self.edition.load().service(user, database)
+    }
+}
+
+impl<P: Protocol> Edition<P> {
+    fn build(
+        snapshot: Arc<Snapshot>,
+        before: &BTreeMap<String, Arc<Running<P>>>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let mut plans = Vec::new();
+        for (name, config) in &snapshot.clusters {
+            if config.engine != config::Engine::Postgres {
+                return Err(format!("clusters.{name}: this build serves PostgreSQL clusters only"));
+            }
+            let settings = cluster_settings(config, &snapshot.general)?;
+            plans.push((config, settings, rules(config)?));
+        }
+        let mut clusters = BTreeMap::new();
+        for (config, settings, rules) in plans {
+            let running = match before.get(&config.name) {
+                Some(running) if running.config == *config => Arc::clone(running),
+                Some(running) => {
+                    running.cluster.apply(settings);
+                    Arc::new(Running::over(running, config, rules))
+                }
+                None => Arc::new(Running::start(config, settings, rules, metrics)),
+            };
+            clusters.insert(config.name.clone(), running);
+        }
+        Ok(Self { snapshot, clusters, services: Mutex::default(), verifiers: Mutex::default() })
+    }
+
+    fn service(&self, user: &str, database: &str) -> Result<Arc<Service<P>>, Unserved> {
+        let config = self.snapshot.users.get(user).ok_or(Unserved::User)?;
+        let found = self.snapshot.database(database).ok_or(Unserved::Database)?;
+        let running = self.clusters.get(&found.cluster.name).ok_or(Unserved::Database)?;
+        let key = (user.to_owned(), database.to_owned());
+        if let Some(service) = self.services.lock().get(&key) {
+            return Ok(Arc::clone(service));
+        }
+        let dbname = found.dbname_for(database);
+        let service = Arc::new(running.service(config, found, dbname, &self.snapshot));
+        let mut services = self.services.lock();
+        // The wildcard lets clients name databases at will: the memory of them is bounded.
+        if services.len() >= 4096 {
+            services.clear();
+        }
+        services.insert(key, Arc::clone(&service));
+        Ok(service)
+    }
+}
+
+impl<P: Protocol> Running<P> {
+    fn start(
+        config: &Arc<ClusterConfig>,
+        settings: pool::ClusterSettings,
+        rules: Vec<Rule>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let cluster = Cluster::new(settings);
+        Self {
+            catalogs: Arc::new(Catalogs::new(cluster.clone(), config)),
+            router: Arc::new(Router::new(Dialect::Postgres, Limits::default(), rules)),
+            counters: metrics.cluster(&config.name),
+            config: Arc::clone(config),
+            cluster,
+        }
+    }
+
+    /// The same cluster under another configuration. The router starts anew only if its rules did.
+    fn over(before: &Self, config: &Arc<ClusterConfig>, rules: Vec<Rule>) -> Self {
+        let same = before.config.rules == config.rules;
+        let router = if same {
+            Arc::clone(&before.router)
+        } else {
+            Arc::new(Router::new(Dialect::Postgres, Limits::default(), rules))
+        };
+        Self {
+            config: Arc::clone(config),
+            cluster: Arc::clone(&before.cluster),
+            router,
+            catalogs: Arc::clone(&before.catalogs),
+            counters: Arc::clone(&before.counters),
+        }
+    }
+
+    fn service(
+        &self,
+        user: &UserConfig,
+        database: &config::DatabaseConfig,
+        dbname: &str,
+        snapshot: &Snapshot,
+    ) -> Service<P> {
+        let own = &user.overrides;
+        let mode = own.pool_mode.or(database.overrides.pool_mode).unwrap_or(self.config.pool_mode);
+        let size = own.pool_size.or(database.overrides.pool_size).unwrap_or(self.config.pool_size);
+        let consistency = own.consistency.or(database.overrides.consistency).unwrap_or(self.config.consistency);
+        let identity = Identity {
+            database: dbname.to_owned(),
+            user: user.backend_user.clone(),
+            password: user.backend_password.clone(),
+            pool: PoolSettings {
+                size,
+                min: self.config.min_pool_size.min(size),
+                lifetime: self.config.server_lifetime.unwrap_or_default(),
+                idle_timeout: self.config.server_idle_timeout.unwrap_or_default(),
+            },
+        };
+        Service {
+            generation: snapshot.generation,
+            access: self.cluster.access(identity),
+            cluster: Arc::clone(&self.cluster),
+            router: Arc::clone(&self.router),
+            catalog: self.catalogs.slot(dbname),
+            counters: Arc::clone(&self.counters),
+            consistency: translate::consistency(consistency),
+            mode,
+            query_wait_timeout: self.config.query_wait_timeout,
+            gather_max: snapshot.general.request_buffer_max,
+            welcomes: welcome::Welcomes::default(),
+        }
+    }
+}
+
+pub(crate) fn rules(config: &ClusterConfig) -> Result<Vec<Rule>, String> {
+    let one = |(at, rule): (usize, &config::RuleConfig)| {
+        let target = match rule.route {
+            config::RuleRoute::Primary => Target::Primary,
+            config::RuleRoute::Replica => Target::Replica,
+        };
+        Rule::new(&rule.pattern, target).map_err(|error| format!("clusters.{}.rules[{at}]: {error}", config.name))
+    };
+    config.rules.iter().enumerate().map(one).collect()
+}
+
+fn verifier<P: Protocol>(user: &UserConfig, snapshot: &Snapshot, mock_secret: &[u8; 32]) -> Verifier {
+    let known = match &user.credential {
+        config::Credential::Password(secret) => Credential::Password(secret.clone()),
+        config::Credential::Verifier(text) | config::Credential::Md5(text) => Credential::Verifier(text.clone()),
+        config::Credential::Trust => Credential::Trust,
+    };
+    let method = match known {
+        Credential::Trust => AuthMethod::Trust,
+        _ => translate::auth_method(snapshot.listen.auth),
+    };
+    P::verifier(method, known, &user.name, mock_secret)
+}

@@ -1,0 +1,47 @@
+//! What a client is told when it has signed in: the values that its database reports.
+//!
+//! They depend on the settings that the client asked for, and only the database knows which
+//! of these are valid and how it spells them. So a backend is asked, and the answer is kept
+//! for a while: most clients of an application ask for the same.
+
+use parking_lot::Mutex;
+use protocol::Settings;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Answers kept per user and database.
+const KEPT: usize = 64;
+/// How long an answer holds: a database may be upgraded or reconfigured.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// The database's answer to a client's settings.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The values that it reports.
+    pub reported: Arc<Vec<(String, String)>>,
+    /// The settings as it spells them.
+    pub settings: Settings,
+}
+
+/// The answers that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Welcomes(Mutex<Vec<(Instant, Settings, Arc<Welcome>)>>);
+
+impl Welcomes {
+    /// The answer to `asked`, if it is fresh.
+    pub(crate) fn find(&self, asked: &Settings, now: Instant) -> Option<Arc<Welcome>> {
+        let kept = self.0.lock();
+        let found = kept.iter().find(|(at, settings, _)| settings == asked && now.duration_since(*at) < FRESH);
+        found.map(|(_, _, welcome)| Arc::clone(welcome))
+    }
+
+    /// Keeps an answer.
+    pub(crate) fn keep(&self, asked: Settings, welcome: Arc<Welcome>, now: Instant) {
+        let mut kept = self.0.lock();
+        kept.retain(|(at, settings, _)| *settings != asked && now.duration_since(*at) < FRESH);
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push((now, asked, welcome));
+    }
+}

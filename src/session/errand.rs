@@ -1,0 +1,93 @@
+//! What Splitpool asks a backend on a session's behalf, between two requests.
+//!
+//! The backend is idle and leased, so the reply cannot be mixed up with a client's. Each
+//! errand has a deadline; a backend that fails one is not used again.
+
+use super::Session;
+use super::request::ERRAND_MAX;
+use pool::Backend;
+use protocol::fault::Cause;
+use protocol::own::{Errand, Outcome, OwnReply, OwnStep};
+use protocol::tracker::{Memory, Tracker};
+use protocol::{Fault, Protocol};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A frame of an errand's reply longer than this is nonsense.
+const FRAME_MAX: usize = 1 << 20;
+
+/// Why an errand did not succeed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The database said no.
+    Refused(Fault),
+    /// The backend is gone, slow, or talks nonsense.
+    Lost,
+}
+
+/// Runs one errand. What is not part of its reply is appended to `client`.
+pub(super) async fn run<P: Protocol>(
+    backend: &mut Backend<P>,
+    errand: &Errand<'_>,
+    client: &mut Vec<u8>,
+) -> Result<Outcome, Trouble> {
+    let work = exchange(backend, errand, client);
+    match tokio::time::timeout(ERRAND_MAX, Box::pin(work)).await {
+        Ok(outcome) => outcome.ok_or(Trouble::Lost),
+        Err(_) => Err(Trouble::Lost),
+    }
+}
+
+async fn exchange<P: Protocol>(
+    backend: &mut Backend<P>,
+    errand: &Errand<'_>,
+    client: &mut Vec<u8>,
+) -> Option<Outcome> {
+    let mut request = Vec::new();
+    P::encode_errand(errand, &mut request);
+    backend.stream.write_all(&request).await.ok()?;
+    backend.stream.flush().await.ok()?;
+    let mut reply = P::OwnReply::new();
+    let mut bytes = std::mem::take(&mut backend.carry);
+    loop {
+        let mut at = 0;
+        while let Some(head) = P::head(bytes.get(at..)?).ok()? {
+            if head.len() > FRAME_MAX {
+                return None;
+            }
+            let Some(frame) = bytes.get(at..at + head.len()) else { break };
+            match reply.frame(head, frame.get(head.header..)?).ok()? {
+                OwnStep::More => {}
+                OwnStep::Pass => client.extend_from_slice(frame),
+                OwnStep::Over(outcome) => {
+                    backend.carry = bytes.split_off(at + head.len());
+                    return Some(*outcome);
+                }
+            }
+            at += head.len();
+        }
+        bytes.drain(..at);
+        if backend.stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+impl<P: Protocol> Session<P> {
+    /// Brings the leased backend to this session's settings.
+    pub(super) async fn restore(&mut self) -> Result<(), Trouble> {
+        let Some(lease) = &mut self.lease else { return Err(Trouble::Lost) };
+        if *lease.memory.settings() == self.settings {
+            return Ok(());
+        }
+        let have = lease.memory.settings().clone();
+        let changes = have.changes(&self.settings);
+        let outcome = run(lease, &Errand::Apply(&changes), self.client.outbox.space()).await?;
+        if let Some((code, message)) = outcome.error {
+            let fault = Fault::error(Cause::InvalidParameter, message).code(code);
+            return Err(Trouble::Refused(fault));
+        }
+        lease.memory.set_settings(self.settings.clone());
+        self.tracker.note_reported(&outcome.reported, self.client.outbox.space());
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! What a request amounts to: where it goes and what it may leave behind.
+//!
+//! Decides only. A request may hold several statements; it goes where the strictest of them
+//! must go, and leaves behind what any of them may.
+
+use crate::service::Service;
+use pool::Consistency;
+use protocol::Protocol;
+use protocol::tracker::Tracker;
+use router::{Context, Effects, Kind, Lexing, Plan, Reason, Route, Target};
+use std::time::Duration;
+
+/// The verdict on one request.
+#[derive(Debug, Clone)]
+pub(super) struct Judgement {
+    pub(super) target: Target,
+    pub(super) reason: Reason,
+    pub(super) effects: Effects,
+    pub(super) max_lag: Option<Duration>,
+    pub(super) consistency: Option<Consistency>,
+    /// Whether it may be sent again when its backend is lost before it answered.
+    pub(super) repeatable: bool,
+    /// Whether it would open a transaction.
+    pub(super) begins: bool,
+    /// Statements in it.
+    pub(super) statements: u32,
+    /// Settings it names that no listing shows.
+    pub(super) names: Vec<String>,
+}
+
+impl Judgement {
+    /// Of nothing at all.
+    fn nothing() -> Self {
+        Self {
+            target: Target::Any,
+            reason: Reason::Empty,
+            effects: Effects::empty(),
+            max_lag: None,
+            consistency: None,
+            repeatable: true,
+            begins: false,
+            statements: 0,
+            names: Vec::new(),
+        }
+    }
+
+    /// Takes one more statement in.
+    fn add(&mut self, plan: &Plan, route: &Route) {
+        let strict = |target| match target {
+            Target::Any => 0,
+            Target::Replica => 1,
+            Target::Primary => 2,
+        };
+        if self.statements == 0 || strict(route.target) > strict(self.target) {
+            (self.target, self.reason) = (route.target, route.reason);
+        }
+        let begins = matches!(plan.kind, Kind::Begin { .. });
+        self.repeatable &= plan.may_read() || begins || plan.kind == Kind::Empty;
+        self.begins |= begins || plan.has_transaction_control;
+        self.effects |= route.effects;
+        self.max_lag = min_some(self.max_lag, route.max_lag_ms.map(|ms| Duration::from_millis(ms.into())));
+        self.consistency = route.consistency.map(consistency).or(self.consistency);
+        self.statements += plan.statements.max(1);
+        if let Some(detail) = plan.detail.as_ref().filter(|detail| !detail.settings.is_empty()) {
+            self.names.extend(detail.settings.iter().cloned());
+        }
+    }
+
+    /// A batch that controls transactions among other things is not one transaction's part.
+    fn close(&mut self) {
+        if self.begins && self.statements > 1 {
+            self.repeatable = false;
+            if self.target == Target::Replica {
+                (self.target, self.reason) = (Target::Primary, Reason::MultiStatement);
+            }
+        }
+    }
+}
+
+fn min_some(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(two).min()
+}
+
+fn consistency(asked: router::Consistency) -> Consistency {
+    match asked {
+        router::Consistency::Eventual => Consistency::Eventual,
+        router::Consistency::Bounded => Consistency::Bounded,
+        router::Consistency::Session | router::Consistency::Token => Consistency::Session,
+        router::Consistency::Strong => Consistency::Strong,
+    }
+}
+
+/// Judges `request`. One that is not whole may go on in any way: it is a write.
+pub(super) fn judge<P: Protocol>(
+    service: &Service<P>,
+    tracker: &P::Tracker,
+    request: &[u8],
+    whole: bool,
+    strong: bool,
+) -> Judgement {
+    let lexing = Lexing { trusted: tracker.lexing_trusted() };
+    let catalog = service.catalog.current();
+    let context = Context { catalog: &catalog, strong };
+    let mut judgement = Judgement::nothing();
+    tracker.texts(request, &mut |text| {
+        let plan = service.router.plan(text, lexing);
+        let route = service.router.decide(text, &plan, &context);
+        judgement.add(&plan, &route);
+    });
+    judgement.close();
+    if !whole {
+        (judgement.target, judgement.reason) = (Target::Primary, Reason::LargeRequest);
+        judgement.repeatable = false;
+        judgement.effects |= Effects::UNKNOWN;
+    }
+    judgement
+}

@@ -1,0 +1,236 @@
+//! From an accepted connection to a session: TLS, proof, and the database's welcome.
+//!
+//! Everything before the proof has a deadline and a bound on bytes. Who fails learns the same
+//! whether or not the user exists. Settings that the client asks for are tried on a backend,
+//! so that what is wrong with them is said at once and by the database.
+
+use super::request::ERRAND_MAX;
+use super::slot::{Registry, Slot};
+use super::wire::Client;
+use super::{Session, errand};
+use crate::service::{Directory, Service, Unserved, Welcome};
+use pool::net::{ServerTls, Stream, accept_tls};
+use pool::{Consistency, Freshness, Need, Want};
+use protocol::fault::Cause;
+use protocol::handshake::{Greeting, Login, LoginStep, LoginTerms};
+use protocol::own::Errand;
+use protocol::settings::Change;
+use protocol::tracker::{Memory, Tracker};
+use protocol::{Fault, Held, Protocol, Settings};
+use router::Effects;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What all logins of a listener share.
+pub struct Gate<P: Protocol> {
+    /// Where sessions find what serves them.
+    pub directory: Arc<Directory<P>>,
+    /// The sessions of this process.
+    pub sessions: Arc<Registry<P>>,
+    /// Texts that all sessions share.
+    pub registry: Arc<P::Registry>,
+}
+
+/// Bytes that may come before the proof.
+const BEFORE_PROOF_MAX: usize = 32 * 1024;
+
+/// Serves one connection from its first byte to its last.
+pub async fn serve<P: Protocol>(gate: Arc<Gate<P>>, stream: Stream, tls: Option<Arc<ServerTls>>, terms: Arc<LoginTerms>, deadline: Duration) {
+    let login = Box::pin(sign_in(&gate, stream, tls, terms));
+    let Ok(Some((client, greeting))) = tokio::time::timeout(deadline, login).await else { return };
+    let Some(session) = Box::pin(open(&gate, client, greeting)).await else { return };
+    let slot = Arc::clone(&session.slot);
+    poll_fn(|cx| {
+        slot.set_waker(cx.waker().clone());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    let guard = Leave { sessions: Arc::clone(&gate.sessions), slot };
+    drop(gate);
+    session.run().await;
+    drop(guard);
+}
+
+/// Takes the session off the list however it ends.
+struct Leave<P: Protocol> {
+    sessions: Arc<Registry<P>>,
+    slot: Arc<Slot<P>>,
+}
+
+impl<P: Protocol> Drop for Leave<P> {
+    fn drop(&mut self) {
+        self.sessions.leave(&self.slot);
+    }
+}
+
+/// Has the client prove who it is. `None` if it did not, or only came to cancel.
+async fn sign_in<P: Protocol>(
+    gate: &Gate<P>,
+    stream: Stream,
+    tls: Option<Arc<ServerTls>>,
+    terms: Arc<LoginTerms>,
+) -> Option<(Client, Greeting)> {
+    let mut client = Client::new(stream);
+    let mut login = P::Login::new(terms);
+    login.start(client.outbox.space());
+    let mut received = 0;
+    loop {
+        let step = match login.feed(&client.inbox, client.outbox.space()) {
+            Ok((consumed, step)) => {
+                client.consume(consumed);
+                step
+            }
+            Err(fault) => return tell::<P>(client, &fault).await,
+        };
+        let step = match step {
+            LoginStep::Identify => {
+                let verifier = gate.directory.verifier(&login.greeting().user);
+                match login.credential(verifier.as_deref(), client.outbox.space()) {
+                    Ok(step) => step,
+                    Err(fault) => return tell::<P>(client, &fault).await,
+                }
+            }
+            step => step,
+        };
+        client.flush().await.ok()?;
+        match step {
+            LoginStep::Identify => return None,
+            LoginStep::Done => return Some((client, login.greeting().clone())),
+            LoginStep::Cancel(key) => {
+                // The client waits for the end of the connection, which must mean that the
+                // cancel has arrived.
+                gate.sessions.cancel(&key).await;
+                return None;
+            }
+            // What came in clear behind the request must not be taken for what comes in TLS.
+            LoginStep::UpgradeTls if !client.inbox.is_empty() => {
+                let fault = Fault::fatal(Cause::ProtocolViolation, "received unencrypted data after SSL request");
+                return tell::<P>(client, &fault).await;
+            }
+            LoginStep::UpgradeTls => {
+                let stream = accept_tls(client.stream, tls.as_ref()?).await.ok()?;
+                login.tls_started(stream.server_certificate());
+                client.stream = stream;
+                continue;
+            }
+            LoginStep::DirectTls { .. } => return None,
+            LoginStep::More => {}
+        }
+        let n = poll_fn(|cx| client.poll_receive(cx)).await.ok()?;
+        received += n;
+        if n == 0 || received > BEFORE_PROOF_MAX {
+            return None;
+        }
+    }
+}
+
+/// Tells a client why it may not come in.
+async fn tell<P: Protocol>(mut client: Client, fault: &Fault) -> Option<(Client, Greeting)> {
+    P::encode_fault(fault, false, client.outbox.space());
+    let _ = client.flush().await;
+    let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
+    None
+}
+
+/// Makes a session of a client that has proven itself.
+async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greeting) -> Option<Session<P>> {
+    let (service, welcome) = match welcome(gate, &greeting).await {
+        Ok(found) => found,
+        Err(fault) => {
+            let fault = Fault { severity: protocol::Severity::Fatal, ..fault };
+            tell::<P>(client, &fault).await;
+            return None;
+        }
+    };
+    let slot = gate.sessions.enter(greeting.long_keys)?;
+    P::encode_welcome(&welcome.reported, slot.key(), client.outbox.space());
+    if client.flush().await.is_err() {
+        gate.sessions.leave(&slot);
+        return None;
+    }
+    Some(Session {
+        client,
+        tracker: P::Tracker::new(Arc::clone(&gate.registry), Arc::clone(&welcome.reported)),
+        service,
+        directory: Arc::clone(&gate.directory),
+        slot,
+        freshness: Freshness::default(),
+        user: greeting.user.into_boxed_str(),
+        database: greeting.database.into_boxed_str(),
+        startup: welcome.settings.clone(),
+        settings: welcome.settings.clone(),
+        names: Vec::new(),
+        lease: None,
+        effects: Effects::empty(),
+        held: Held::empty(),
+        shown: Held::empty(),
+    })
+}
+
+async fn welcome<P: Protocol>(
+    gate: &Gate<P>,
+    greeting: &Greeting,
+) -> Result<(Arc<Service<P>>, Arc<Welcome>), Fault> {
+    let service = gate.directory.service(&greeting.user, &greeting.database).map_err(|unserved| match unserved {
+        Unserved::User => Fault::fatal(Cause::NotAllowed, "this user is no longer configured"),
+        Unserved::Database => {
+            Fault::fatal(Cause::UnknownDatabase, format!("database \"{}\" does not exist", greeting.database))
+        }
+    })?;
+    let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
+    let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
+    let now = Instant::now();
+    if let Some(welcome) = service.welcomes.find(&asked, now) {
+        return Ok((service, welcome));
+    }
+    let welcome = Arc::new(ask(&service, &asked).await?);
+    service.welcomes.keep(asked, Arc::clone(&welcome), Instant::now());
+    Ok((service, welcome))
+}
+
+/// Asks a backend what it makes of the settings that a client wants.
+async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welcome, Fault> {
+    let need = Need {
+        want: Want::Any,
+        consistency: Consistency::Eventual,
+        max_lag: None,
+        freshness: &mut Freshness::default(),
+        exclude: None,
+        deadline: Instant::now() + service.query_wait_timeout.min(ERRAND_MAX),
+    };
+    let mut lease = service.access.lease(need).await.map_err(|error| error.fault())?.lease;
+    let lost = |_| Fault::fatal(Cause::BackendLost, "the database was lost while a client signed in");
+    let mut reported = lease.memory.reported().to_vec();
+    let have = lease.memory.settings().clone();
+    let changes: Vec<Change<'_>> = have.changes(asked);
+    let applied = errand::run(&mut lease, &Errand::Apply(&changes), &mut Vec::new()).await.map_err(lost)?;
+    if let Some((code, message)) = applied.error {
+        return Err(Fault::fatal(Cause::InvalidParameter, message).code(code));
+    }
+    // What an earlier session left there was reported to it, and may be reported again or not.
+    for (name, value) in applied.reported {
+        match reported.iter_mut().find(|(have, _)| *have == name) {
+            Some((_, have)) => *have = value,
+            None => reported.push((name, value)),
+        }
+    }
+    if let Some((_, standby)) = reported.iter_mut().find(|(name, _)| name == "in_hot_standby") {
+        "off".clone_into(standby);
+    }
+    let names: Vec<Box<str>> = asked.iter().map(|(name, _)| name.into()).filter(|name: &Box<str>| name.contains('.')).collect();
+    let inspected = errand::run(&mut lease, &Errand::Inspect { names: &names }, &mut Vec::new()).await.map_err(lost)?;
+    if inspected.error.is_some() {
+        return Err(Fault::fatal(Cause::Internal, "the session's settings could not be read back"));
+    }
+    let found = lease.memory.difference(inspected.inspection);
+    // What the backend had already is not reported again.
+    for (name, value) in &mut reported {
+        if let Some(set) = found.settings.value(name) {
+            set.clone_into(value);
+        }
+    }
+    lease.memory.set_settings(found.settings.clone());
+    lease.release();
+    Ok(Welcome { reported: Arc::new(reported), settings: found.settings })
+}

@@ -1,0 +1,173 @@
+//! One client, one task: from its first request to its goodbye.
+//!
+//! A session gathers a request, asks where it goes, leases a backend, brings it to its own
+//! settings, exchanges bytes until the reply is over, and gives the backend back unless a
+//! transaction is open or something on it cannot be carried. Simple and extended protocol,
+//! first and later requests take this one way.
+//!
+//! This file holds the state and the loop. What a request amounts to is judged in `judge.rs`,
+//! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
+//! backend on the session's behalf is in `errand.rs`.
+
+mod errand;
+mod judge;
+pub mod login;
+mod relay;
+mod request;
+mod settle;
+mod slot;
+mod wire;
+
+pub use slot::{Registry, Slot};
+
+use crate::service::{Directory, Service};
+use pool::{Freshness, Lease};
+use protocol::fault::Cause;
+use protocol::tracker::{Intake, Tracker, TxnStatus};
+use protocol::{Fault, Held, Protocol, Settings};
+use relay::{Relay, Stop};
+use router::Effects;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use wire::Client;
+
+/// Why a session ends.
+#[derive(Debug)]
+enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The client went without a word.
+    ClientGone,
+    /// The client must be told.
+    Fault(Fault),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// See the file's head.
+pub struct Session<P: Protocol> {
+    client: Client,
+    tracker: P::Tracker,
+    service: Arc<Service<P>>,
+    directory: Arc<Directory<P>>,
+    slot: Arc<Slot<P>>,
+    freshness: Freshness,
+    user: Box<str>,
+    database: Box<str>,
+    /// What the client asked for when it signed in.
+    startup: Settings,
+    /// What must hold on whichever backend serves it.
+    settings: Settings,
+    /// Settings it has used that no listing shows.
+    names: Vec<Box<str>>,
+    lease: Option<Lease<P>>,
+    /// What the requests since the lease was taken may have left on the backend.
+    effects: Effects,
+    /// What is known to be left there: while it is not empty, the session is pinned.
+    held: Held,
+    /// What operators were last told about that.
+    shown: Held,
+}
+
+impl<P: Protocol> Session<P> {
+    /// Serves the client until one of both goes.
+    async fn run(mut self) {
+        let end = loop {
+            let next = match self.next_request().await {
+                Ok(next) => next,
+                Err(end) => break end,
+            };
+            if let Err(end) = self.request(next).await {
+                break end;
+            }
+        };
+        self.finish(end).await;
+    }
+
+    /// Between transactions a session takes up the configuration in force.
+    fn renew_service(&mut self) -> Result<(), End> {
+        if self.service.generation == self.directory.generation() {
+            return Ok(());
+        }
+        match self.directory.service(&self.user, &self.database) {
+            Ok(service) => self.service = service,
+            Err(_) => {
+                let message = "terminating connection: its user or database is no longer configured";
+                return Err(End::Fault(Fault::fatal(Cause::Terminated, message)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a whole request, or as much of one as is gathered.
+    async fn next_request(&mut self) -> Result<request::Request, End> {
+        loop {
+            match self.tracker.intake(&self.client.inbox, self.service.gather_max)? {
+                Intake::Ready { len, rest, whole } => return Ok(request::Request { len, rest, whole }),
+                Intake::Drop(len) => self.client.consume(len),
+                Intake::Terminate => return Err(End::Goodbye),
+                Intake::More if self.client.ended => return Err(End::ClientGone),
+                Intake::More => poll_fn(|cx| self.poll_idle(cx)).await?,
+            }
+        }
+    }
+
+    /// Waits for the client, and hears what a backend that it keeps says by itself.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.slot.is_stopping() && self.may_stop() {
+            let fault = Fault::fatal(Cause::Shutdown, "terminating connection: the proxy is shutting down");
+            return Poll::Ready(Err(End::Fault(fault)));
+        }
+        if let Some(lease) = &mut self.lease {
+            let stop = Relay::default().poll_unasked::<P>(cx, &mut self.client, lease, &mut self.tracker);
+            match stop {
+                Poll::Pending => {}
+                Poll::Ready(Stop::ClientGone) => return Poll::Ready(Err(End::ClientGone)),
+                Poll::Ready(_) => {
+                    lease.endpoint().report_lost();
+                    self.lease = None;
+                    let fault = Fault::fatal(Cause::BackendLost, "the database closed the connection of this session");
+                    return Poll::Ready(Err(End::Fault(fault)));
+                }
+            }
+        }
+        if !self.client.outbox.is_empty() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(End::ClientGone));
+        }
+        match self.client.poll_receive(cx) {
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(End::ClientGone)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Whether the session is between transactions and nothing of a request has come.
+    fn may_stop(&self) -> bool {
+        self.client.inbox.is_empty() && self.tracker.is_over() && self.tracker.txn() == TxnStatus::Idle
+    }
+
+    /// Tells the client why, if it is still there, and leaves its backend clean or closed.
+    async fn finish(mut self, end: End) {
+        if let End::Fault(fault) = &end {
+            let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
+            P::encode_fault(&fatal, false, self.client.outbox.space());
+            self.say_goodbye().await;
+        }
+        self.abandon_lease(matches!(end, End::Goodbye)).await;
+    }
+
+    /// Sends what is left for the client and closes, all within a moment.
+    async fn say_goodbye(&mut self) {
+        let said = async {
+            if self.client.flush().await.is_ok() {
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.client.stream).await;
+            }
+        };
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), said).await;
+    }
+}

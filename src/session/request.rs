@@ -1,0 +1,346 @@
+//! Runs one request, from its lease to its last reply.
+//!
+//! Retries only what cannot have taken effect: a read, or a BEGIN, of which the client has
+//! had no byte. A replica that refuses a statement as a write is answered by running it on
+//! the primary, once, and remembering its shape.
+
+use super::errand::Trouble;
+use super::judge::{Judgement, judge};
+use super::relay::{Relay, Stop};
+use super::{End, Session};
+use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
+use protocol::fault::Cause;
+use protocol::tracker::{Intake, Tracker, TxnStatus};
+use protocol::{Fault, Protocol};
+use router::{Reason, Target};
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
+
+/// A request at the front of the client's inbox.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    /// Its bytes that are here.
+    pub(super) len: usize,
+    /// Bytes of its last frame that are still to come.
+    pub(super) rest: usize,
+    /// Whether it is here from its first byte to its last.
+    pub(super) whole: bool,
+}
+
+/// How often one request may be sent, all in all.
+const ATTEMPTS: u32 = 4;
+
+/// How one attempt went.
+enum Attempt {
+    Done,
+    /// A replica refused it.
+    Refused([u8; 5]),
+    /// The backend was lost and the client has seen nothing.
+    LostUnseen,
+}
+
+impl<P: Protocol> Session<P> {
+    pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
+        let started = Instant::now();
+        let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+        if self.lease.is_none() && self.tracker.answer(bytes, self.client.outbox.space()) {
+            self.client.consume(request.len);
+            return self.client.flush().await.map_err(|_| End::ClientGone);
+        }
+        if self.lease.is_none() {
+            self.renew_service()?;
+        }
+        let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+        let mut judged = judge(&self.service, &self.tracker, bytes, request.whole, self.is_strong());
+        self.remember(&mut judged);
+        if self.lease.is_some() {
+            self.count(true, self.bound_reason());
+            return self.run_bound(request, &judged, started).await;
+        }
+        if self.service.refuses_transactions() && judged.begins {
+            let fault = Fault::error(Cause::NotSupported, "transactions are not allowed in statement pool mode");
+            return self.refuse(fault, request).await;
+        }
+        self.run_leased(request, judged, started).await
+    }
+
+    /// On the backend that the session has already.
+    async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
+        match self.attempt(request, None, false).await? {
+            Attempt::Done => self.settle(started, judged.statements).await,
+            Attempt::Refused(_) | Attempt::LostUnseen => {
+                let message = "the database closed the connection of this session";
+                Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
+            }
+        }
+    }
+
+    /// On a backend leased for it, or several in turn.
+    async fn run_leased(&mut self, request: Request, mut judged: Judgement, started: Instant) -> Result<(), End> {
+        let deadline = started + self.service.query_wait_timeout;
+        let mut exclude = None;
+        for _ in 0..ATTEMPTS {
+            let landed = match self.take_lease(&judged, exclude, deadline).await {
+                Ok(landed) => landed,
+                Err(LeaseFailed::Canceled) => {
+                    return self.refuse(canceled(), request).await;
+                }
+                Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
+            };
+            match self.restore().await {
+                Ok(()) => {}
+                Err(Trouble::Refused(fault)) => {
+                    self.drop_lease();
+                    return self.refuse(fault, request).await;
+                }
+                Err(Trouble::Lost) => {
+                    // Nothing of the client's was sent yet.
+                    exclude = self.lose_lease();
+                    continue;
+                }
+            }
+            let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
+            let retry = (on_replica && request.whole).then_some(is_refusal as fn(&[u8; 5]) -> bool);
+            match self.attempt(request, retry, judged.repeatable && request.whole).await? {
+                Attempt::Done => {
+                    self.count(!on_replica, reason(&judged, landed));
+                    return self.settle(started, judged.statements).await;
+                }
+                Attempt::Refused(code) => {
+                    self.learn(request, code);
+                    exclude = self.give_back();
+                    (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
+                }
+                Attempt::LostUnseen => exclude = self.lose_lease(),
+            }
+        }
+        self.refuse(Fault::error(Cause::BackendLost, "the database was lost several times in a row"), request).await
+    }
+
+    /// Gets a backend. May be cancelled by the client while it waits.
+    async fn take_lease(
+        &mut self,
+        judged: &Judgement,
+        exclude: Option<EndpointId>,
+        deadline: Instant,
+    ) -> Result<Landed, LeaseFailed> {
+        let want = match judged.target {
+            Target::Primary => Want::Primary,
+            Target::Replica => Want::Replica,
+            Target::Any => Want::Any,
+        };
+        let need = Need {
+            want,
+            consistency: judged.consistency.unwrap_or(self.consistency()),
+            max_lag: judged.max_lag,
+            freshness: &mut self.freshness,
+            exclude,
+            deadline,
+        };
+        let slot = &self.slot;
+        // A cancel that came while nothing ran means nothing.
+        slot.is_canceled();
+        let mut lease = std::pin::pin!(self.service.access.lease(need));
+        let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
+            std::task::Poll::Ready(leased) => std::task::Poll::Ready(leased.map_err(LeaseFailed::Pool)),
+            std::task::Poll::Pending if slot.is_canceled() => std::task::Poll::Ready(Err(LeaseFailed::Canceled)),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        })
+        .await?;
+        self.slot.lend(leased.lease.cancel_target());
+        self.lease = Some(leased.lease);
+        Ok(leased.landed)
+    }
+
+    /// Sends the request on the leased backend and relays until the reply is over.
+    async fn attempt(
+        &mut self,
+        request: Request,
+        retry: Option<fn(&[u8; 5]) -> bool>,
+        repeatable: bool,
+    ) -> Result<Attempt, End> {
+        let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
+        let keep = request.whole && (retry.is_some() || repeatable);
+        let mut relay = Relay::new(request.rest, retry);
+        let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+        let backend = &mut **lease;
+        self.tracker.forward(bytes, request.rest, &mut backend.memory, &mut backend.outbox, self.client.outbox.space())?;
+        let mut kept = if keep { request.len } else { 0 };
+        if !keep {
+            self.client.consume(request.len);
+        }
+        loop {
+            let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
+            let stop = poll_fn(|cx| relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker)).await;
+            match stop {
+                Stop::Over => {
+                    self.client.consume(std::mem::take(&mut kept));
+                    return Ok(Attempt::Done);
+                }
+                Stop::Heard => {
+                    self.client.consume(std::mem::take(&mut kept));
+                    self.hear(&mut relay)?;
+                }
+                Stop::Refused(code) => {
+                    self.tracker.rewind();
+                    return Ok(Attempt::Refused(code));
+                }
+                Stop::BackendLost { relayed: false, .. } if keep && self.txn_idle() => {
+                    self.client.outbox.clear();
+                    self.tracker.rewind();
+                    return Ok(Attempt::LostUnseen);
+                }
+                Stop::BackendLost { torn, .. } => return self.report_loss(torn, request, kept).await,
+                Stop::Nonsense(error) => {
+                    tracing::error!(%error, "a backend broke the protocol");
+                    self.lose_lease();
+                    let fault = Fault::fatal(Cause::BackendNonsense, "the database broke its protocol");
+                    return Err(End::Fault(fault));
+                }
+                Stop::ClientGone => return Err(End::ClientGone),
+            }
+        }
+    }
+
+    /// The client went on with the request that is under way.
+    fn hear(&mut self, relay: &mut Relay) -> Result<(), End> {
+        loop {
+            match self.tracker.intake(&self.client.inbox, self.service.gather_max)? {
+                Intake::Ready { len, rest, .. } => {
+                    let bytes = self.client.inbox.get(..len).unwrap_or_default();
+                    let mut judged = judge(&self.service, &self.tracker, bytes, true, false);
+                    self.remember(&mut judged);
+                    let bytes = self.client.inbox.get(..len).unwrap_or_default();
+                    let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
+                    let (backend, client) = (&mut **lease, self.client.outbox.space());
+                    self.tracker.forward(bytes, rest, &mut backend.memory, &mut backend.outbox, client)?;
+                    self.client.consume(len);
+                    relay.upload = rest;
+                    if rest > 0 || !self.tracker.is_open() {
+                        break;
+                    }
+                }
+                Intake::Drop(len) => self.client.consume(len),
+                Intake::Terminate => return Err(End::Goodbye),
+                Intake::More => break,
+            }
+        }
+        relay.heard = self.client.inbox.len();
+        Ok(())
+    }
+
+    /// The backend went in the middle of something: the client is told, and goes on if it can.
+    async fn report_loss(&mut self, torn: bool, request: Request, kept: usize) -> Result<Attempt, End> {
+        let in_transaction = !self.txn_idle() || !self.held.is_empty();
+        let open = self.tracker.is_open();
+        self.lose_lease();
+        let waits = self.tracker.rewind();
+        self.client.consume(kept);
+        let fault = if in_transaction {
+            Fault::fatal(Cause::OutcomeUnknown, "the database was lost in the middle of a transaction")
+                .hint("If a COMMIT was under way, nobody knows whether it took effect.")
+        } else {
+            Fault::error(Cause::OutcomeUnknown, "the database was lost before it answered; the outcome is unknown")
+        };
+        if torn || in_transaction || open || !waits || !request.whole {
+            return Err(End::Fault(fault));
+        }
+        P::encode_fault(&fault, true, self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)?;
+        Ok(Attempt::Done)
+    }
+
+    /// Answers a request that was not sent with a fault.
+    async fn refuse(&mut self, fault: Fault, request: Request) -> Result<(), End> {
+        if !request.whole || fault.severity == protocol::Severity::Fatal {
+            return Err(End::Fault(fault));
+        }
+        self.tracker.rewind();
+        self.client.consume(request.len);
+        self.service.counters.fault(&fault);
+        P::encode_fault(&fault, true, self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)
+    }
+
+    /// A replica refused the request as a write: its shape is a write from now on.
+    fn learn(&mut self, request: Request, code: [u8; 5]) {
+        self.tracker.rewind();
+        self.service.counters.second_chance();
+        if code != *b"25006" {
+            return;
+        }
+        let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+        let router = &self.service.router;
+        self.tracker.texts(bytes, &mut |text| router.learn(text));
+    }
+
+    fn remember(&mut self, judged: &mut Judgement) {
+        self.effects |= judged.effects;
+        if judged.effects.contains(router::Effects::DDL) {
+            self.service.catalog.doubt();
+        }
+        for name in judged.names.drain(..) {
+            if self.names.len() < 256 && !self.names.iter().any(|have| **have == *name) {
+                self.names.push(name.into_boxed_str());
+            }
+        }
+    }
+
+    fn txn_idle(&self) -> bool {
+        self.tracker.txn() == TxnStatus::Idle
+    }
+
+    /// Whether reads must go to the primary because transactions are serializable by default.
+    fn is_strong(&self) -> bool {
+        self.consistency() == Consistency::Strong
+            || self.settings.value("default_transaction_isolation") == Some("serializable")
+    }
+
+    fn consistency(&self) -> Consistency {
+        match self.settings.value("splitpool.consistency") {
+            Some("eventual") => Consistency::Eventual,
+            Some("bounded") => Consistency::Bounded,
+            Some("session") => Consistency::Session,
+            Some("strong") => Consistency::Strong,
+            _ => self.service.consistency,
+        }
+    }
+
+    fn bound_reason(&self) -> Reason {
+        if self.txn_idle() { Reason::Pinned } else { Reason::Transaction }
+    }
+
+    fn count(&self, on_primary: bool, reason: Reason) {
+        self.service.counters.statement(on_primary, reason);
+    }
+}
+
+/// Why there is no lease.
+enum LeaseFailed {
+    Canceled,
+    Pool(LeaseError),
+}
+
+fn canceled() -> Fault {
+    Fault::error(Cause::Canceled, "canceling statement due to user request")
+}
+
+/// Errors of a replica that a primary would not give, or that another backend may not: read-only
+/// transaction, feature not on a standby, recovery in progress, conflict with recovery, and the
+/// ends of a backend that is being stopped.
+fn is_refusal(code: &[u8; 5]) -> bool {
+    matches!(code, b"25006" | b"0A000" | b"55000" | b"40001" | b"57P01" | b"57P02" | b"57P03")
+}
+
+/// The reason to count: where the request landed may overrule why it was sent.
+fn reason(judged: &Judgement, landed: Landed) -> Reason {
+    match landed {
+        Landed::Primary | Landed::Replica | Landed::ReplicaStale => judged.reason,
+        Landed::PrimaryForFence => Reason::Fence,
+        Landed::PrimaryForLag => Reason::Lag,
+        Landed::PrimaryForNoReplica => Reason::NoReplica,
+    }
+}
+
+/// How long an exchange of our own may take.
+pub(super) const ERRAND_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,155 @@
+//! After a request: what it left behind, and whether the backend may go.
+//!
+//! The database is asked rather than believed to be known: settings are read back as values,
+//! and a session is pinned for what is really there and as long as it is there.
+
+use super::errand::{self, Trouble};
+use super::{End, Session};
+use pool::EndpointId;
+use protocol::fault::Cause;
+use protocol::own::Errand;
+use protocol::tracker::{Memory, Tracker, TxnStatus};
+use protocol::{Fault, Held, Protocol};
+use router::Effects;
+use std::time::{Duration, Instant};
+
+/// How long a vanished client's backend may take to end its transaction.
+const CLEANUP_MAX: Duration = Duration::from_secs(5);
+
+impl<P: Protocol> Session<P> {
+    /// The reply is over: gives the backend back, unless something binds it.
+    pub(super) async fn settle(&mut self, started: Instant, statements: u32) -> Result<(), End> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        lease.endpoint().finished(started.elapsed());
+        lease.endpoint().count_statements(u64::from(statements.max(1)));
+        if self.tracker.txn() != TxnStatus::Idle {
+            if self.service.refuses_transactions() {
+                self.drop_lease();
+                let message = "transactions are not allowed in statement pool mode";
+                return Err(End::Fault(Fault::fatal(Cause::NotSupported, message)));
+            }
+            return Ok(());
+        }
+        self.mark_freshness();
+        if !self.effects.without(Effects::DDL).is_empty() {
+            self.inspect().await?;
+        }
+        let held = self.held.union(self.tracker.held()).union(self.service.always_held());
+        if held.is_empty() {
+            self.give_back_clean().await;
+        }
+        self.show_pin(held);
+        Ok(())
+    }
+
+    /// Lets operators see what the session is pinned for.
+    fn show_pin(&mut self, held: Held) {
+        if held != self.shown {
+            self.service.counters.pinned(self.shown, held);
+            self.shown = held;
+        }
+    }
+
+    fn mark_freshness(&mut self) {
+        let Some(lease) = &self.lease else { return };
+        let (endpoint, now) = (lease.endpoint().id(), Instant::now());
+        if lease.on_primary() {
+            self.freshness.used_primary(endpoint, now);
+        } else {
+            self.freshness.used_replica(endpoint, now);
+        }
+    }
+
+    /// Asks the backend what this session has left on it.
+    async fn inspect(&mut self) -> Result<(), End> {
+        self.effects = Effects::empty();
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        let errand = Errand::Inspect { names: &self.names };
+        let outcome = match errand::run(lease, &errand, self.client.outbox.space()).await {
+            Ok(outcome) => outcome,
+            Err(Trouble::Refused(_) | Trouble::Lost) => {
+                self.lose_lease();
+                let fault = Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended");
+                return Err(End::Fault(fault));
+            }
+        };
+        if let Some((code, _)) = outcome.error {
+            // A cancel that came late, or a statement_timeout too short for the question.
+            tracing::debug!(code, "a session could not be inspected; it stays pinned");
+            self.held = Held::UNKNOWN;
+            self.effects = Effects::UNKNOWN;
+            return Ok(());
+        }
+        let found = lease.memory.difference(outcome.inspection);
+        self.settings = self.startup.overlaid(&found.settings);
+        lease.memory.set_settings(found.settings);
+        self.held = found.held;
+        Ok(())
+    }
+
+    /// The backend may serve others, as soon as no cancel is on its way to it.
+    async fn give_back_clean(&mut self) {
+        self.effects = Effects::empty();
+        if self.slot.take_back().await
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release();
+        }
+        self.lease = None;
+    }
+
+    /// Gives a backend back that did nothing for this request. Returns which endpoint it was.
+    pub(super) fn give_back(&mut self) -> Option<EndpointId> {
+        let lease = self.lease.take()?;
+        let endpoint = lease.endpoint().id();
+        if self.slot.take_back_now() {
+            lease.release();
+        }
+        Some(endpoint)
+    }
+
+    /// The backend is lost. Returns which endpoint it was.
+    pub(super) fn lose_lease(&mut self) -> Option<EndpointId> {
+        if let Some(lease) = &self.lease {
+            lease.endpoint().report_lost();
+        }
+        self.drop_lease()
+    }
+
+    /// Closes the backend. Returns which endpoint it was.
+    pub(super) fn drop_lease(&mut self) -> Option<EndpointId> {
+        self.slot.take_back_now();
+        let endpoint = self.lease.take().map(|lease| lease.endpoint().id());
+        self.effects = Effects::empty();
+        self.held = Held::empty();
+        endpoint
+    }
+
+    /// The client is gone. What it left running is cancelled, what it left open is rolled back,
+    /// and what it left behind is wiped off; a backend that does not obey is closed.
+    pub(super) async fn abandon_lease(mut self, polite: bool) {
+        self.show_pin(Held::empty());
+        let Some(mut lease) = self.lease.take() else { return };
+        if !self.tracker.is_over() || !lease.outbox.is_empty() {
+            let target = lease.cancel_target();
+            self.slot.take_back_now();
+            if !polite {
+                let _ = pool::cancel::<P>(&target, CLEANUP_MAX).await;
+            }
+            return;
+        }
+        let clean = tokio::time::timeout(CLEANUP_MAX, async {
+            if self.tracker.txn() != TxnStatus::Idle {
+                let outcome = errand::run(&mut lease, &Errand::Rollback, &mut Vec::new()).await.ok()?;
+                outcome.idle.then_some(())?;
+            }
+            let outcome = errand::run(&mut lease, &Errand::Discard, &mut Vec::new()).await.ok()?;
+            lease.memory.wiped();
+            (outcome.idle && outcome.error.is_none()).then_some(())
+        });
+        let clean = matches!(clean.await, Ok(Some(())));
+        if self.slot.take_back().await && clean {
+            lease.release();
+        }
+    }
+}

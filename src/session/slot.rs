@@ -1,0 +1,185 @@
+//! The sessions of a process, by the keys their clients may cancel with.
+//!
+//! A slot knows the backend that works for its session now. A cancel holds on to it: the
+//! backend is not given back before every cancel on its way to it has arrived, so none can
+//! hit the statement of the next session.
+
+use parking_lot::Mutex;
+use pool::CancelTarget;
+use protocol::Protocol;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long the database may take to acknowledge a cancel.
+const CANCEL_MAX: Duration = Duration::from_secs(5);
+
+/// One session, as others see it.
+pub struct Slot<P: Protocol> {
+    key: P::CancelKey,
+    state: Mutex<State<P>>,
+    stopping: AtomicBool,
+    canceled: AtomicBool,
+    arrived: Notify,
+}
+
+struct State<P: Protocol> {
+    target: Option<Arc<CancelTarget<P>>>,
+    /// Cancels on their way to the backend.
+    under_way: u32,
+    waker: Option<Waker>,
+}
+
+impl<P: Protocol> Slot<P> {
+    /// The key that the session's client was given.
+    pub fn key(&self) -> &P::CancelKey {
+        &self.key
+    }
+
+    /// Remembers how to wake the session's task.
+    pub fn set_waker(&self, waker: Waker) {
+        self.state.lock().waker = Some(waker);
+    }
+
+    /// The session is to end as soon as it may.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether the client cancelled while no backend worked for it. Asking clears it.
+    pub(super) fn is_canceled(&self) -> bool {
+        self.canceled.swap(false, Ordering::AcqRel)
+    }
+
+    fn wake(&self) {
+        let waker = self.state.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn lend(&self, target: Arc<CancelTarget<P>>) {
+        self.canceled.store(false, Ordering::Release);
+        self.state.lock().target = Some(target);
+    }
+
+    /// The backend is no longer this session's. Returns false if a cancel is still on its way.
+    pub(super) fn take_back_now(&self) -> bool {
+        let mut state = self.state.lock();
+        state.target = None;
+        state.under_way == 0
+    }
+
+    /// The backend is no longer this session's, and no cancel is on its way to it any more.
+    /// Returns false if one may still be: the backend must be closed.
+    pub(super) async fn take_back(&self) -> bool {
+        if self.take_back_now() {
+            return true;
+        }
+        let arrived = async {
+            loop {
+                let notified = self.arrived.notified();
+                if self.state.lock().under_way == 0 {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(CANCEL_MAX, arrived).await.is_ok()
+    }
+
+    /// Cancels what runs for this session, if anything does.
+    async fn cancel(&self) {
+        let target = {
+            let mut state = self.state.lock();
+            if state.target.is_some() {
+                state.under_way += 1;
+            }
+            state.target.clone()
+        };
+        let Some(target) = target else {
+            self.canceled.store(true, Ordering::Release);
+            self.wake();
+            return;
+        };
+        if let Err(error) = pool::cancel::<P>(&target, CANCEL_MAX).await {
+            tracing::debug!(%error, "a cancel did not reach the database");
+        }
+        self.state.lock().under_way -= 1;
+        self.arrived.notify_waiters();
+    }
+}
+
+/// All sessions of a process.
+pub struct Registry<P: Protocol> {
+    slots: Mutex<HashMap<P::CancelKey, Arc<Slot<P>>>>,
+}
+
+impl<P: Protocol> Default for Registry<P> {
+    fn default() -> Self {
+        Self { slots: Mutex::new(HashMap::new()) }
+    }
+}
+
+impl<P: Protocol> Registry<P> {
+    /// A slot under a key that no other session has. `None` if there is no randomness to be had.
+    pub fn enter(&self, long_keys: bool) -> Option<Arc<Slot<P>>> {
+        let mut slots = self.slots.lock();
+        for _ in 0..16 {
+            let key = P::new_cancel_key(crate::random::bytes()?, long_keys);
+            if slots.contains_key(&key) {
+                continue;
+            }
+            let state = State { target: None, under_way: 0, waker: None };
+            let slot = Arc::new(Slot {
+                key: key.clone(),
+                state: Mutex::new(state),
+                stopping: AtomicBool::new(false),
+                canceled: AtomicBool::new(false),
+                arrived: Notify::new(),
+            });
+            slots.insert(key, Arc::clone(&slot));
+            return Some(slot);
+        }
+        None
+    }
+
+    /// The session is over.
+    pub fn leave(&self, slot: &Slot<P>) {
+        self.slots.lock().remove(&slot.key);
+    }
+
+    /// Sessions now.
+    pub fn len(&self) -> usize {
+        self.slots.lock().len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Cancels what runs under `key`, if that is a session of ours. Says nothing either way.
+    pub async fn cancel(&self, key: &P::CancelKey) {
+        let slot = self.slots.lock().get(key).cloned();
+        if let Some(slot) = slot {
+            slot.cancel().await;
+        }
+    }
+
+    /// Tells every session to end as soon as it may.
+    pub fn stop_all(&self) {
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        for slot in slots {
+            slot.stop();
+        }
+    }
+}
