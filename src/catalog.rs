@@ -127,7 +127,7 @@ async fn keep<P: Protocol>(
 
 async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<Catalog, String> {
     let told = |error: tokio_postgres::Error| error.to_string();
-    let (client, connection) = pool::control(cluster, database).await?;
+    let (client, connection) = cluster.control(database).await.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
     let mut catalog = router::CatalogBuilder::new();
     for row in client.query(FUNCTIONS, &[]).await.map_err(told)? {

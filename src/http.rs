@@ -16,6 +16,7 @@ use protocol::Protocol;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -89,7 +90,7 @@ fn ready<P: Protocol>(facts: &Facts<P>) -> Response<Full<Bytes>> {
         return reply(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
     }
     let clusters = facts.directory.clusters();
-    let serving = clusters.iter().any(|running| running.cluster.view().endpoints.iter().any(|endpoint| endpoint.up));
+    let serving = clusters.iter().any(|running| running.cluster.view().endpoints.iter().any(|endpoint| is_up(endpoint.role)));
     if serving {
         reply(StatusCode::OK, "ready\n".to_owned())
     } else {
@@ -108,28 +109,30 @@ fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
         ("endpoint_probe_age_seconds", "gauge", "Time since the last good probe", Vec::new()),
         ("endpoint_leases", "gauge", "Backends that are lent now", Vec::new()),
         ("endpoint_statements_total", "counter", "Statements that the endpoint served", Vec::new()),
-        ("endpoint_connections", "gauge", "Backends that are open", Vec::new()),
-        ("endpoint_waiting", "gauge", "Requests that wait for a backend", Vec::new()),
-        ("endpoint_waits_total", "counter", "Requests that had to wait for a backend", Vec::new()),
-        ("endpoint_wait_seconds_total", "counter", "How long they waited, all together", Vec::new()),
+        ("endpoint_logins_total", "counter", "Backends that were signed in", Vec::new()),
+        ("endpoint_login_failures_total", "counter", "Backends that could not be signed in", Vec::new()),
+        ("endpoint_lost_total", "counter", "Backends that were lost", Vec::new()),
     ];
     for running in directory.clusters() {
-        for endpoint in &running.cluster.view().endpoints {
-            let labels = format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&endpoint.address.to_string()));
+        for seen in &running.cluster.view().endpoints {
+            let address = seen.endpoint.address.to_string();
+            let labels = format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&address));
             let seconds = |age: Option<Duration>| age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()));
+            let counted = |counter: &AtomicU64| format!("{{{labels}}} {}", counter.load(Ordering::Relaxed));
+            let reason = seen.why_not.map_or("eligible", pool::Why::name);
+            let counters = &seen.endpoint.counters;
             let values = [
-                format!("{{{labels}}} {}", u8::from(endpoint.up)),
-                format!("{{{labels},role=\"{}\"}} 1", endpoint.role.as_str()),
-                format!("{{{labels},reason=\"{}\"}} {}", endpoint.reason, u8::from(endpoint.eligible)),
-                format!("{{{labels}}} {}", seconds(endpoint.lag)),
-                format!("{{{labels}}} {}", endpoint.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())),
-                format!("{{{labels}}} {}", seconds(endpoint.probe_age)),
-                format!("{{{labels}}} {}", endpoint.in_flight),
-                format!("{{{labels}}} {}", endpoint.statements),
-                format!("{{{labels}}} {}", endpoint.connections),
-                format!("{{{labels}}} {}", endpoint.waiting),
-                format!("{{{labels}}} {}", endpoint.waits),
-                format!("{{{labels}}} {:.6}", endpoint.waited.as_secs_f64()),
+                format!("{{{labels}}} {}", u8::from(is_up(seen.role))),
+                format!("{{{labels},role=\"{}\"}} 1", seen.role.name()),
+                format!("{{{labels},reason=\"{reason}\"}} {}", u8::from(seen.why_not.is_none())),
+                format!("{{{labels}}} {}", seconds(seen.lag)),
+                format!("{{{labels}}} {}", seen.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())),
+                format!("{{{labels}}} {}", seconds(seen.probe_age)),
+                format!("{{{labels}}} {}", seen.endpoint.in_flight()),
+                counted(&counters.statements),
+                counted(&counters.logins),
+                counted(&counters.login_failures),
+                counted(&counters.lost),
             ];
             for (series, value) in series.iter_mut().zip(values) {
                 series.3.push(value);
@@ -145,6 +148,10 @@ fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
         }
     }
     text
+}
+
+fn is_up(role: pool::Role) -> bool {
+    matches!(role, pool::Role::Primary | pool::Role::Replica)
 }
 
 fn escape(label: &str) -> String {

@@ -15,7 +15,6 @@ use protocol::{Fault, Held};
 use router::Reason;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StatementLabels {
@@ -40,8 +39,6 @@ struct FaultLabels {
     cluster: String,
     sqlstate: String,
 }
-
-type Seconds = Gauge<f64, AtomicU64>;
 
 /// The counters of the process.
 pub struct Metrics {

@@ -69,7 +69,7 @@ pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
 
 fn log(general: &General) {
     use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::new(config::Choice::word(&general.log.level));
+    let filter = EnvFilter::new(config::Choice::word(general.log.level));
     let to = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match general.log.format {
         LogFormat::Text => to.with_target(false).with_ansi(false).try_init(),
@@ -183,26 +183,15 @@ impl Program {
 
     /// Puts the file's present contents to work, or says what is wrong with them.
     fn reload(&self) {
-        // Keys and certificates are part of the configuration: try them before anything changes.
-        let tried = config::load(self.live.path()).map_err(|mistakes| mistakes.to_string());
-        if let Err(error) = tried.and_then(|snapshot| try_out(&snapshot)) {
-            self.metrics.reloaded("rejected", self.directory.generation());
-            tracing::error!("the configuration is not valid, the one before stays in force\n{error}");
-            return;
-        }
-        let report = match self.live.reload() {
-            Ok(report) => report,
-            Err(mistakes) => {
-                self.metrics.reloaded("rejected", self.directory.generation());
-                tracing::error!("the configuration is not valid, the one before stays in force\n{mistakes}");
-                return;
-            }
+        // Keys and certificates are part of the configuration: nothing changes if they cannot be
+        // put to work.
+        let put_to_work = |snapshot: &Arc<Snapshot>| {
+            let manners = manners(snapshot, &self.directory.mock_secret)?;
+            self.directory.apply(Arc::clone(snapshot))?;
+            Ok(manners)
         };
-        let snapshot = self.live.current();
-        let applied = manners(&snapshot, &self.directory.mock_secret)
-            .and_then(|manners| self.directory.apply(Arc::clone(&snapshot)).map(|()| manners));
-        match applied {
-            Ok(manners) => {
+        match self.live.reload_if(put_to_work) {
+            Ok((report, manners)) => {
                 self.manners.send_replace(manners);
                 self.metrics.reloaded("applied", report.generation);
                 tracing::info!(generation = report.generation, changed = ?report.changed, "reloaded");
@@ -210,9 +199,9 @@ impl Program {
                     tracing::warn!("{kept}");
                 }
             }
-            Err(error) => {
+            Err(mistakes) => {
                 self.metrics.reloaded("rejected", self.directory.generation());
-                tracing::error!(error, "the configuration cannot be put to work, the one before stays in force");
+                tracing::error!("the configuration is not valid, the one before stays in force\n{mistakes}");
             }
         }
     }

@@ -27,7 +27,6 @@ pub use welcome::Welcome;
 /// What serves the sessions of one user on one database.
 pub struct Service<P: Protocol> {
     pub(crate) generation: u64,
-    pub(crate) cluster: Arc<Cluster<P>>,
     pub(crate) access: Arc<Access<P>>,
     pub(crate) router: Arc<Router>,
     pub(crate) catalog: Arc<crate::catalog::Slot>,
@@ -251,7 +250,6 @@ impl<P: Protocol> Running<P> {
         Service {
             generation: snapshot.generation,
             access: self.cluster.access(identity),
-            cluster: Arc::clone(&self.cluster),
             router: Arc::clone(&self.router),
             catalog: self.catalogs.slot(dbname),
             counters: Arc::clone(&self.counters),
@@ -283,7 +281,7 @@ fn verifier<P: Protocol>(user: &UserConfig, snapshot: &Snapshot, mock_secret: &[
     };
     let method = match known {
         Credential::Trust => AuthMethod::Trust,
-        _ => translate::auth_method(snapshot.listen.auth),
+        _ => auth_method(snapshot.listen.auth),
     };
     P::verifier(method, known, &user.name, mock_secret)
 }

@@ -80,3 +80,22 @@ fn no_mistake_shows_a_secret() {
         }
     }
 }
+
+/// Cuts and garbles every case: whatever the text, there is an answer and no panic.
+#[test]
+fn no_text_makes_the_reader_panic() {
+    for (_, text) in cases() {
+        let whole: Vec<char> = text.chars().collect();
+        for cut in (0..whole.len()).step_by(7) {
+            let head: String = whole[..cut].iter().collect();
+            let garbled: String =
+                whole.iter().enumerate().map(|(at, c)| if at == cut { 'é' } else { *c }).collect();
+            for text in [head, garbled] {
+                let lines = 1 + text.matches('\n').count();
+                for mistake in mistakes(&text).map_or(Vec::new(), |mistakes| mistakes.list) {
+                    assert!((1..=lines).contains(&mistake.line), "{mistake:?} in {text}");
+                }
+            }
+        }
+    }
+}

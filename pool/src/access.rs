@@ -11,7 +11,7 @@ use crate::endpoint::{EndpointId, Facts};
 use crate::error::LeaseError;
 use crate::freshness::{Demand, Freshness};
 use crate::lane::{Lane, TakeError};
-use crate::need::{Landed, Leased, Need, Want};
+use crate::need::{Landed, Leased, Need};
 use crate::outlook::Outlook;
 use crate::settings::{ClusterSettings, Fallback};
 use crate::{balance::Load, topology::NoPrimary};
@@ -186,7 +186,7 @@ impl<P: Protocol> Access<P> {
             }
             let lanes = self.lanes.load_full();
             let now = Instant::now();
-            let patient = search.patience_ends.is_none_or(|end| now < end);
+            let patient = search.patience_ends.is_none_or(|end| now < end) && now < need.deadline;
             let _ = pulse.borrow_and_update();
             match self.choose(&lanes, &mut need, &search.excluded, patient, now) {
                 Choice::Take { at, landed, others } => {
@@ -199,11 +199,8 @@ impl<P: Protocol> Access<P> {
                 Choice::Sample { which, primary } => {
                     ask_for_samples(&self.outlook, &lanes, which, primary);
                     let end = *search.patience_ends.get_or_insert(now + lanes.policy.causal_wait);
-                    // Out of time or not, the next choice decides.
+                    // Sampled or out of time: the next choice decides.
                     let _ = timeout_at(end.min(need.deadline).into(), pulse.changed()).await;
-                    if Instant::now() >= need.deadline {
-                        need.want = Want::Primary;
-                    }
                 }
                 Choice::AwaitPrimary => {
                     if timeout_at(need.deadline.into(), pulse.changed()).await.is_err() {

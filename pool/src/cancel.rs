@@ -3,8 +3,8 @@
 //! Does not know whether the backend still runs what its client meant: whoever asks holds the
 //! lease until this is done, so that nobody else's statement can be hit.
 
-use crate::dial::{self, DialFailure, Route};
-use crate::net::Address;
+use crate::connector::Door;
+use crate::dial::{self, DialFailure};
 use protocol::Protocol;
 use protocol::handshake::CancelBy;
 use std::io;
@@ -14,20 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Where and how one backend is reached to cancel what it runs.
 pub struct CancelTarget<P: Protocol> {
-    pub(crate) address: Address,
-    pub(crate) route: Arc<Route>,
+    pub(crate) door: Arc<Door>,
     pub(crate) encrypted: bool,
     pub(crate) key: P::CancelKey,
 }
 
 impl<P: Protocol> Clone for CancelTarget<P> {
     fn clone(&self) -> Self {
-        Self {
-            address: self.address.clone(),
-            route: self.route.clone(),
-            encrypted: self.encrypted,
-            key: self.key.clone(),
-        }
+        Self { door: self.door.clone(), encrypted: self.encrypted, key: self.key.clone() }
     }
 }
 
@@ -40,9 +34,10 @@ pub async fn cancel<P: Protocol>(target: &CancelTarget<P>, timeout: Duration) ->
     let CancelBy::Request(request) = P::cancel(&target.key) else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "this database cancels by statement"));
     };
+    let route = target.door.route.load_full();
     let attempt = async {
         // Keys travel in clear only where statements do.
-        let knocked = dial::knock::<P>(&target.address, &target.route, target.encrypted).await;
+        let knocked = dial::knock::<P>(&target.door.endpoint.address, &route, target.encrypted).await;
         let mut stream = knocked.map_err(into_io)?;
         stream.write_all(&request).await?;
         stream.flush().await?;

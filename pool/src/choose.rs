@@ -91,7 +91,11 @@ fn primary(scene: &impl Scene, landed: Landed) -> Choice {
 fn any_replica(scene: &impl Scene, terms: &Terms<'_>) -> Choice {
     let survey = survey(scene, terms, None);
     let best = if survey.fit == 0 { survey.serving } else { survey.fit };
-    draw(scene, best).map_or(Choice::AwaitPrimary, |at| Choice::Take { at, landed: Landed::Replica, others: best })
+    draw(scene, best).map_or(Choice::AwaitPrimary, |at| Choice::Take {
+        at,
+        landed: Landed::Replica,
+        others: best,
+    })
 }
 
 fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> Choice {
@@ -112,7 +116,9 @@ fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> 
         Demand::Anything | Demand::Floor(_) if survey.there != 0 => take(scene, survey.there),
         Demand::Anything | Demand::Floor(_) => wait(scene, terms, survey.fit, false),
         Demand::Stick { on, long } => stick(scene, terms, on, long, survey),
-        Demand::Sample(id) => wait(scene, terms, place(scene, id), scene.primary().is_some_and(|at| scene.id(at) == id)),
+        Demand::Sample(id) => {
+            wait(scene, terms, place(scene, id), scene.primary().is_some_and(|at| scene.id(at) == id))
+        }
         Demand::PrimaryOnly => primary(scene, Landed::PrimaryForFence),
     }
 }
@@ -126,7 +132,10 @@ fn stick(scene: &impl Scene, terms: &Terms<'_>, on: EndpointId, long: bool, surv
     let at = here.trailing_zeros() as usize;
     let stay = Choice::Take { at, landed: Landed::Replica, others: 0 };
     let restless = long && terms.patient;
-    let better = || draw(scene, survey.fit).is_some_and(|other| balance::is_worth_a_move(scene.load(at), scene.load(other)));
+    let better = || {
+        draw(scene, survey.fit)
+            .is_some_and(|other| balance::is_worth_a_move(scene.load(at), scene.load(other)))
+    };
     if restless && better() { Choice::Sample { which: here, primary: false } } else { stay }
 }
 
@@ -164,14 +173,18 @@ fn stale(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, survey: Survey) 
     };
     let strict = terms.consistency == Consistency::Bounded;
     let serving = (0..scene.len()).filter(|at| survey.serving >> at & 1 == 1);
-    let candidates = serving.map(|at| (at, scene.facts(at, strict))).filter(|(at, facts)| allowed(*at, *facts));
+    let candidates =
+        serving.map(|at| (at, scene.facts(at, strict))).filter(|(at, facts)| allowed(*at, *facts));
     let (at, _) = candidates.min_by_key(|(_, facts)| facts.lag_ns)?;
     Some(Choice::Take { at, landed: Landed::ReplicaStale, others: 0 })
 }
 
 fn take(scene: &impl Scene, which: u64) -> Choice {
-    draw(scene, which)
-        .map_or(Choice::NoReplica, |at| Choice::Take { at, landed: Landed::Replica, others: which })
+    draw(scene, which).map_or(Choice::NoReplica, |at| Choice::Take {
+        at,
+        landed: Landed::Replica,
+        others: which,
+    })
 }
 
 fn draw(scene: &impl Scene, which: u64) -> Option<usize> {
@@ -206,6 +219,3 @@ fn survey(scene: &impl Scene, terms: &Terms<'_>, floor: Option<Position>) -> Sur
 fn is_excluded(terms: &Terms<'_>, id: EndpointId) -> bool {
     terms.exclude == Some(id) || (!terms.excluded.is_empty() && terms.excluded.contains(&id))
 }
-
-#[cfg(test)]
-mod tests;

@@ -91,7 +91,7 @@ pub(crate) async fn sign_in<P: Protocol>(
             database: identity.database.clone(),
             tls,
         });
-        match drive(stream, dial, &endpoint.address, &route.tls).await? {
+        match drive::<P>(stream, dial, &endpoint.address, &route.tls).await? {
             Reached::SignedIn(signed_in) => Ok(signed_in),
             Reached::Tls(..) => Err(DialFailure::Refused(DialError::Nonsense("TLS was asked for twice"))),
         }
@@ -109,13 +109,9 @@ pub(crate) async fn knock<P: Protocol>(
     if !encrypted {
         return Ok(stream);
     }
-    let nobody = DialTerms {
-        user: String::new(),
-        password: None,
-        database: String::new(),
-        tls: DialTls::Require,
-    };
-    match drive_until_tls(stream, P::Dial::new(nobody), address, &route.tls).await? {
+    let nobody =
+        DialTerms { user: String::new(), password: None, database: String::new(), tls: DialTls::Require };
+    match drive_until_tls::<P>(stream, P::Dial::new(nobody), address, &route.tls).await? {
         Reached::Tls(stream, _) => Ok(stream),
         Reached::SignedIn(_) => Err(DialFailure::Refused(DialError::Insufficient("TLS was refused"))),
     }

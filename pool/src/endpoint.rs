@@ -41,6 +41,10 @@ pub struct Counters {
     pub busy_us: AtomicU64,
     /// Leases given.
     pub leases: AtomicU64,
+    /// Leases that had to wait for a place or a sign-in.
+    pub waits: AtomicU64,
+    /// Microseconds that they waited.
+    pub waited_us: AtomicU64,
     /// Leases that came back unclean and were closed.
     pub discarded: AtomicU64,
     /// Sign-ins that succeeded.
@@ -166,6 +170,11 @@ impl Endpoint {
         self.latency_us.store(mean.max(1), Relaxed);
     }
 
+    /// Statements were sent to it.
+    pub fn count_statements(&self, count: u64) {
+        self.counters.statements.fetch_add(count, Relaxed);
+    }
+
     /// Leases out at this moment, over all identities.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
@@ -259,6 +268,12 @@ impl Endpoint {
 
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn count_wait(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.counters.waits.fetch_add(1, Relaxed);
+        self.counters.waited_us.fetch_add(waited, Relaxed);
     }
 
     pub(crate) fn enter(&self) {

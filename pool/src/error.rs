@@ -4,9 +4,9 @@
 //! client's sentence says which. It names no host.
 
 use crate::topology::NoPrimary;
+use protocol::Fault;
 use protocol::fault::Cause;
 use protocol::handshake::DialError;
-use protocol::Fault;
 use std::time::Duration;
 
 /// Why a lease was not given.
@@ -48,15 +48,19 @@ impl LeaseError {
                     "no backend connection came free within {} ms: {in_use} of {size} are in use",
                     waited.as_millis()
                 );
-                Fault::error(Cause::TooManyConnections, text).hint("pool_size bounds them; the database itself is up")
+                Fault::error(Cause::TooManyConnections, text)
+                    .hint("pool_size bounds them; the database itself is up")
             }
-            Self::NoPrimary(why) => Fault::error(Cause::NoBackend, format!("no primary to send this to: {why}")),
+            Self::NoPrimary(why) => {
+                Fault::error(Cause::NoBackend, format!("no primary to send this to: {why}"))
+            }
             Self::Unreachable(which) => {
                 Fault::error(Cause::NoBackend, format!("the {which} could not be connected to in time"))
             }
-            Self::NoReplica => {
-                Fault::error(Cause::NoBackend, "no replica is fresh enough, and reads may not fall back to the primary")
-            }
+            Self::NoReplica => Fault::error(
+                Cause::NoBackend,
+                "no replica is fresh enough, and reads may not fall back to the primary",
+            ),
             Self::Login(DialError::Refused { code, message }) => {
                 let text = format!("the database refused Splitpool's connection: {message}");
                 Fault::error(Cause::NoBackend, text).code(code.clone())

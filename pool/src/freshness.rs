@@ -166,6 +166,3 @@ impl Freshness {
         self.mark = None;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -119,6 +119,3 @@ impl Gate {
         (self.size() + self.debt.load(Relaxed)).saturating_sub(free)
     }
 }
-
-#[cfg(test)]
-mod tests;

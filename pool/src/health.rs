@@ -60,7 +60,7 @@ impl Why {
     ];
 
     /// One word for metrics and the console.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotProbed => "not_probed",
             Self::Unreachable => "unreachable",
@@ -186,6 +186,3 @@ impl Health {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -49,7 +49,12 @@ pub(crate) enum TakeError {
 
 impl<P: Protocol> Lane<P> {
     /// Must be called within a tokio runtime. `gate` is taken over from the lane before it.
-    pub fn new(door: Arc<Door>, identity: &Arc<Identity>, settings: PoolSettings, gate: Option<Arc<Gate>>) -> Self {
+    pub fn new(
+        door: Arc<Door>,
+        identity: &Arc<Identity>,
+        settings: PoolSettings,
+        gate: Option<Arc<Gate>>,
+    ) -> Self {
         let desk = Arc::<Desk>::default();
         let closed = Arc::<AtomicBool>::default();
         let connector = Connector {
@@ -156,11 +161,15 @@ impl<P: Protocol> Lane<P> {
         self.close_outdated();
     }
 
-    /// Makes one backend if fewer than the minimum are open. Failures wait for the next call.
-    pub async fn warm(&self) {
+    /// Whether fewer backends are open than the minimum.
+    pub fn is_cold(&self) -> bool {
         let min = self.settings.min.min(self.gate.size());
-        let enough = self.store.state().connections >= min || self.closed.load(Relaxed);
-        if enough || self.warming.swap(true, Relaxed) {
+        min > 0 && self.store.state().connections < min && !self.closed.load(Relaxed)
+    }
+
+    /// Makes one backend, one at a time. Failures wait for the next call.
+    pub async fn warm(&self) {
+        if self.warming.swap(true, Relaxed) {
             return;
         }
         match self.store.dedicated_connection().await {

@@ -49,14 +49,18 @@ impl<P: Protocol> Lease<P> {
         self.backend.clean();
     }
 
-    /// Where and how what runs on this backend can be cancelled.
-    pub fn cancel_target(&self) -> CancelTarget<P> {
-        CancelTarget {
-            address: self.backend.endpoint().address.clone(),
-            route: self.seat.0.door.route.load_full(),
+    /// Where and how what runs on this backend can be cancelled. Made once a backend.
+    pub fn cancel_target(&mut self) -> Arc<CancelTarget<P>> {
+        if let Some(target) = &self.backend.target {
+            return Arc::clone(target);
+        }
+        let target = Arc::new(CancelTarget {
+            door: Arc::clone(&self.seat.0.door),
             encrypted: self.backend.stream.is_tls(),
             key: self.backend.memory.cancel_key().clone(),
-        }
+        });
+        self.backend.target = Some(Arc::clone(&target));
+        target
     }
 }
 

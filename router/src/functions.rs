@@ -3,8 +3,13 @@
 //! The tables in `builtins` say read or not; here stands what matters to the session. A name on neither list
 //! is unlisted, which never means harmless. Nothing allocates.
 
-use crate::builtins::{OPERATORS, PRIMARY_ONLY, READ_ONLY};
+use crate::builtins;
+use crate::table::{NameHash, Names};
 use crate::{Effects, Reason};
+
+static READ_ONLY: Names<4096> = Names::new(&builtins::READ_ONLY);
+static PRIMARY_ONLY: Names<1024> = Names::new(&builtins::PRIMARY_ONLY);
+static OPERATORS: Names<256> = Names::new(&builtins::OPERATORS);
 
 /// What calling a built-in function means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +26,8 @@ pub(crate) enum Builtin {
 
 /// Judges a folded name.
 pub(crate) fn builtin(name: &[u8]) -> Builtin {
-    if contains(&READ_ONLY, name) {
+    let hash = NameHash::of(name);
+    if READ_ONLY.contains(hash, name) {
         return Builtin::ReadOnly;
     }
     if name == b"set_config" {
@@ -33,7 +39,7 @@ pub(crate) fn builtin(name: &[u8]) -> Builtin {
     if runs_text(name) {
         return Builtin::Primary(Reason::SideEffect, Effects::UNKNOWN);
     }
-    if contains(&PRIMARY_ONLY, name) || name.starts_with(b"lo_") {
+    if PRIMARY_ONLY.contains(hash, name) || name.starts_with(b"lo_") {
         let server = asks_server(name);
         return Builtin::Primary(
             if server { Reason::ServerState } else { Reason::SideEffect },
@@ -50,11 +56,7 @@ pub(crate) fn is_listed(name: &[u8]) -> bool {
 
 /// Whether the symbol is a built-in operator's.
 pub(crate) fn is_builtin_operator(symbol: &[u8]) -> bool {
-    contains(&OPERATORS, symbol) || symbol == b"!=" || symbol == b"=>"
-}
-
-fn contains(table: &[&str], name: &[u8]) -> bool {
-    table.binary_search_by(|entry| entry.as_bytes().cmp(name)).is_ok()
+    OPERATORS.contains(NameHash::of(symbol), symbol) || symbol == b"!=" || symbol == b"=>"
 }
 
 /// Locks by key. Those of the transaction leave nothing; an unlock may have ended the last reason for a pin.

@@ -48,14 +48,31 @@ const fn classes() -> [Class; 256] {
     let mut table = [Class::Other; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = match byte as u8 {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0c => Class::Space,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Letter,
-            b'0'..=b'9' => Class::Digit,
-            b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/'
-            | b'%' | b'<' | b'>' | b'=' => Class::Operator,
-            _ => Class::Other,
-        };
+        table[byte] = class_of(byte as u8);
+        byte += 1;
+    }
+    table
+}
+
+const fn class_of(byte: u8) -> Class {
+    match byte {
+        b' ' | b'\t' | b'\n' | b'\r' | 0x0c => Class::Space,
+        b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Letter,
+        b'0'..=b'9' => Class::Digit,
+        b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/' | b'%'
+        | b'<' | b'>' | b'=' => Class::Operator,
+        _ => Class::Other,
+    }
+}
+
+/// What a name consists of behind its first byte.
+static NAME_BYTES: [bool; 256] = name_bytes();
+
+const fn name_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(class_of(byte as u8), Class::Letter | Class::Digit) || byte == b'$' as usize;
         byte += 1;
     }
     table
@@ -109,7 +126,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self, ahead: usize) -> Option<u8> {
         self.text.get(self.at + ahead).copied()
     }
@@ -117,9 +134,8 @@ impl<'a> Lexer<'a> {
     /// Skips bytes while they satisfy the condition.
     #[inline]
     fn skip(&mut self, wanted: impl Fn(u8) -> bool) {
-        while self.peek(0).is_some_and(&wanted) {
-            self.at += 1;
-        }
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        self.at += rest.iter().position(|byte| !wanted(*byte)).unwrap_or(rest.len());
     }
 
     fn one(&mut self, token: Token<'a>) -> Token<'a> {
@@ -163,7 +179,7 @@ impl<'a> Lexer<'a> {
             }
             _ => {}
         }
-        self.skip(|byte| matches!(CLASSES[usize::from(byte)], Class::Letter | Class::Digit) || byte == b'$');
+        self.skip(|byte| NAME_BYTES[usize::from(byte)]);
         Token::Word(&self.text[self.start..self.at])
     }
 
@@ -201,7 +217,7 @@ impl<'a> Lexer<'a> {
         let from = self.at + 1;
         let mut at = from;
         loop {
-            at += memchr::memchr(quote, self.text.get(at..)?)?;
+            at += distance(quote, self.text.get(at..)?)?;
             if self.text.get(at + 1) != Some(&quote) {
                 self.at = at + 1;
                 return Some(&self.text[from..at]);
@@ -315,5 +331,17 @@ impl<'a> Lexer<'a> {
         }
         self.at = self.text.len();
         false
+    }
+}
+
+/// Bytes looked at one by one before the search for a quote is worth a call.
+const NEAR: usize = 24;
+
+/// How far away the quote is. Most names and strings are short.
+#[inline]
+fn distance(quote: u8, text: &[u8]) -> Option<usize> {
+    match text.iter().take(NEAR).position(|byte| *byte == quote) {
+        Some(near) => Some(near),
+        None => memchr::memchr(quote, text.get(NEAR..)?).map(|far| far + NEAR),
     }
 }

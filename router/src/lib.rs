@@ -26,6 +26,7 @@ mod router;
 mod rule;
 mod scan;
 mod statement;
+mod table;
 mod words;
 
 pub use catalog::{Catalog, CatalogBuilder, FunctionKind, Judgement, Volatility};

@@ -137,6 +137,11 @@ impl Plan {
         matches!(self.target, Target::Replica)
     }
 
+    /// [`Plan::join`] by value: the first statement of a text is not copied.
+    pub(crate) fn add(&mut self, other: Self) {
+        if self.statements == 0 { *self = other } else { self.join(&other) }
+    }
+
     /// Adds another statement of the same text or batch. It is a read only if all parts are; effects unite;
     /// the reason is the strictest part's.
     pub fn join(&mut self, other: &Self) {

@@ -131,17 +131,16 @@ impl Router {
     fn settle(&self, text: &[u8]) -> Option<Plan> {
         let mut plan = Plan::empty();
         let mut lexer = Lexer::new(text);
-        while let Some(statement) = statement::next(lexer) {
+        while let Some(statement) = statement::next(&mut lexer) {
             if statement.needs_names {
                 return None;
             }
-            plan.join(&statement.plan);
-            lexer = statement.rest;
+            plan.add(statement.plan);
             if statement.strange {
                 break;
             }
         }
-        plan.hint = hint(text);
+        plan.hint = lexer.hint;
         Some(plan)
     }
 
@@ -149,21 +148,20 @@ impl Router {
     fn read_names(&self, text: &[u8], all: bool) -> Plan {
         let mut plan = Plan::empty();
         let mut lexer = Lexer::new(text);
-        while let Some(mut statement) = statement::next(lexer) {
+        while let Some(mut statement) = statement::next(&mut lexer) {
             if statement.needs_names || all {
                 self.add_names(text, &mut statement);
             }
-            plan.join(&statement.plan);
-            lexer = statement.rest;
+            plan.add(statement.plan);
             if statement.strange {
                 break;
             }
         }
-        plan.hint = hint(text);
+        plan.hint = lexer.hint;
         plan
     }
 
-    fn add_names(&self, text: &[u8], statement: &mut Statement<'_>) {
+    fn add_names(&self, text: &[u8], statement: &mut Statement) {
         let body = &text[statement.body.clone()];
         let candidates = names::collect(body, !statement.plan.may_read());
         let small = statement.tokens <= self.limits.tokens_max && body.len() <= self.limits.parse_max;
@@ -208,16 +206,6 @@ impl Router {
 
 fn is_complete(plan: &Plan) -> bool {
     plan.detail.as_ref().is_some_and(|detail| detail.complete)
-}
-
-/// The hints of the whole text, behind its last statement too.
-fn hint(text: &[u8]) -> crate::Hint {
-    if memchr::memmem::find(text, b"splitpool").is_none() {
-        return crate::Hint::default();
-    }
-    let mut lexer = Lexer::new(text);
-    while lexer.token().is_some_and(|token| token != crate::lexer::Token::Strange) {}
-    lexer.hint
 }
 
 fn first_verb(text: &[u8]) -> Verb {

@@ -115,7 +115,9 @@ impl<'a> Scan<'a> {
             Token::Word(word) => self.word(word),
             Token::Quoted(name) => {
                 self.extend(name, true);
-                self.temporary(name);
+                if name.len() >= 7 {
+                    self.temporary(name);
+                }
                 Last::Label
             }
             Token::Open => {

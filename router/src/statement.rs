@@ -13,10 +13,8 @@ use crate::words::{self, Verb, is, is_any};
 use crate::{Effects, Kind, Plan, Reason, Target};
 
 /// What the first level found out about one statement.
-pub(crate) struct Statement<'a> {
+pub(crate) struct Statement {
     pub(crate) plan: Plan,
-    /// The lexer behind the statement's end.
-    pub(crate) rest: Lexer<'a>,
     /// Names or settings in `body` must be collected.
     pub(crate) needs_names: bool,
     /// What the parser has to read, if it is asked.
@@ -41,15 +39,15 @@ impl From<Plan> for Judged {
     }
 }
 
-/// Judges the next statement that is not empty.
-pub(crate) fn next<'a>(lexer: Lexer<'a>) -> Option<Statement<'a>> {
-    let mut scan = Scan::new(lexer);
+/// Judges the next statement that is not empty and leaves the lexer behind its end.
+pub(crate) fn next(lexer: &mut Lexer<'_>) -> Option<Statement> {
     let first = loop {
-        match scan.lexer.token()? {
+        match lexer.token()? {
             Token::Semicolon => {}
             token => break token,
         }
     };
+    let mut scan = Scan::new(lexer.clone());
     let start = scan.lexer.start();
     let verb = match first {
         Token::Word(word) => words::verb(word),
@@ -61,11 +59,11 @@ pub(crate) fn next<'a>(lexer: Lexer<'a>) -> Option<Statement<'a>> {
     let judged = judge(verb, &mut scan);
     scan.run();
     let end = scan.lexer.end();
-    Some(conclude(judged, &scan, start..end))
+    *lexer = scan.lexer;
+    Some(conclude(judged, &scan.found, start..end))
 }
 
-fn conclude<'a>(judged: Judged, scan: &Scan<'a>, whole: Range<usize>) -> Statement<'a> {
-    let found = &scan.found;
+fn conclude(judged: Judged, found: &Findings, whole: Range<usize>) -> Statement {
     let mut plan = judged.plan;
     plan.effects |= found.effects;
     if found.strange {
@@ -74,7 +72,6 @@ fn conclude<'a>(judged: Judged, scan: &Scan<'a>, whole: Range<usize>) -> Stateme
     let calls = judged.runs_calls && (found.unknown_calls || (plan.may_read() && found.unknown_operators));
     Statement {
         plan,
-        rest: scan.lexer.clone(),
         needs_names: calls || found.custom_settings,
         body: judged.body.unwrap_or(whole),
         tokens: found.tokens,

@@ -2,6 +2,8 @@
 //!
 //! All comparisons ignore ASCII case and allocate nothing.
 
+use crate::table::{NameHash, Names};
+
 /// What the first word of a statement makes of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verb {
@@ -119,10 +121,10 @@ pub(crate) fn is_any(word: &[u8], keywords: &[&[u8]]) -> bool {
 }
 
 /// Words that can stand before a parenthesis without being a function's name: PostgreSQL's reserved words and
-/// those that can only be column names. Sorted. A user cannot call a function by such a word unless it is
+/// those that can only be column names. A user cannot call a function by such a word unless it is
 /// quoted or qualified.
 #[rustfmt::skip]
-static RESERVED: [&str; 118] = [
+const RESERVED_WORDS: [&str; 118] = [
     "all", "and", "any", "array", "as", "asc", "asymmetric", "between", "bigint", "bit", "boolean", "both",
     "case", "cast", "char", "character", "check", "coalesce", "collate", "column", "constraint", "create",
     "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user",
@@ -137,10 +139,12 @@ static RESERVED: [&str; 118] = [
     "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest", "xmlparse",
 ];
 
+static RESERVED: Names<256> = Names::new(&RESERVED_WORDS);
+
 /// Whether an unquoted, unqualified word before a parenthesis cannot be a call. `before` is the keyword that
 /// stands before it, if one does; `closed` says that a parenthesis closes there.
 pub(crate) fn precedes_parenthesis(folded: &[u8], before: Option<&[u8]>, closed: bool) -> bool {
-    if RESERVED.binary_search_by(|entry| entry.as_bytes().cmp(folded)).is_ok() {
+    if RESERVED.contains(NameHash::of(folded), folded) {
         return true;
     }
     let after = |keywords: &[&[u8]]| before.is_some_and(|word| is_any(word, keywords));

@@ -12,10 +12,17 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::{Document, Table};
 use super::mistakes::meant;
 use super::snapshot::*;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads all of `document`. What is returned is right only if the document has no mistake.
 pub(super) fn snapshot(document: &Document<'_>) -> Snapshot {

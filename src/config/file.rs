@@ -78,7 +78,7 @@ impl<'a> Document<'a> {
     }
 
     fn mistake(&self, at: usize, key: String, text: String) -> usize {
-        let before = &self.text[..at.min(self.text.len())];
+        let before = self.text.get(..at).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
         let column = 1 + before.rsplit('\n').next().unwrap_or("").chars().count();
         self.found.borrow_mut().mistakes.push(Mistake { line, column, key, text });

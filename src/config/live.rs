@@ -33,7 +33,7 @@ pub struct Live {
     read: Mutex<Files>,
 }
 
-type Files = BTreeMap<PathBuf, Fingerprint>;
+pub(super) type Files = BTreeMap<PathBuf, Fingerprint>;
 
 /// What a reload did. The lines name keys and values, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Live {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let own = own_fingerprint(path);
+        let own = fingerprint(path);
         let snapshot = load(path)?;
         let read = snapshot.files.clone().into_iter().chain([own]).collect();
         let current = ArcSwap::from_pointee(Snapshot { generation: 1, ..snapshot });
@@ -79,8 +79,21 @@ impl Live {
     /// # Errors
     /// Everything that is wrong with it; then nothing has changed.
     pub fn reload(&self) -> Result<ReloadReport, Mistakes> {
+        self.reload_if(|_| Ok(())).map(|(report, ())| report)
+    }
+
+    /// As [`Live::reload`], where `accept` has the last word on the checked snapshot, for what no
+    /// check of the text can tell: whether a key fits its certificate. What it made is handed back.
+    /// It runs between the check and the swap, and must not reload itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or why it was not accepted; then nothing has changed.
+    pub fn reload_if<T>(
+        &self,
+        accept: impl FnOnce(&Arc<Snapshot>) -> Result<T, String>,
+    ) -> Result<(ReloadReport, T), Mistakes> {
         let mut read = self.read();
-        let own = own_fingerprint(&self.path);
+        let own = fingerprint(&self.path);
         let loaded = load(&self.path);
         let files = match &loaded {
             Ok(snapshot) => &snapshot.files,
@@ -96,16 +109,20 @@ impl Live {
             next.generation += 1;
         }
         let report = ReloadReport { generation: next.generation, changed, kept };
+        let next = Arc::new(next);
+        let made = accept(&next).map_err(|text| Mistakes::whole(&self.path, text))?;
         if next.generation != old.generation {
-            self.current.store(Arc::new(next));
+            self.current.store(next);
         }
-        Ok(report)
+        Ok((report, made))
     }
 
-    /// Whether the file, or one that it names, is not what the last attempt to load has read.
-    pub fn is_stale(&self) -> bool {
+    /// What the file, and those that it names, hold now, if the last attempt to load read
+    /// something else.
+    pub(super) fn news(&self) -> Option<Files> {
         let read = self.read().clone();
-        read.iter().any(|(path, print)| Fingerprint::of(path).unwrap_or_default() != *print)
+        let now: Files = read.keys().map(|path| fingerprint(path)).collect();
+        Some(now).filter(|now| *now != read)
     }
 
     /// The file and those that it names.
@@ -119,7 +136,7 @@ impl Live {
     }
 }
 
-fn own_fingerprint(path: &Path) -> (PathBuf, Fingerprint) {
+fn fingerprint(path: &Path) -> (PathBuf, Fingerprint) {
     (path.to_owned(), Fingerprint::of(path).unwrap_or_default())
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fingerprint::Fingerprint;
 
@@ -36,6 +36,14 @@ pub struct Mistakes {
     pub list: Vec<Mistake>,
     /// The other files that it names: a change of one of them may mend it.
     pub files: BTreeMap<PathBuf, Fingerprint>,
+}
+
+impl Mistakes {
+    /// One mistake that concerns the file as a whole.
+    pub(super) fn whole(file: &Path, text: String) -> Self {
+        let mistake = Mistake { line: 0, column: 0, key: String::new(), text };
+        Self { file: file.display().to_string(), list: vec![mistake], files: BTreeMap::new() }
+    }
 }
 
 impl fmt::Display for Mistakes {

@@ -29,15 +29,11 @@ pub use watch::watch;
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Snapshot, Mistakes> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Mistakes {
-        file: name.clone(),
-        list: vec![Mistake { line: 0, column: 0, key: String::new(), text: format!("cannot read: {error}") }],
-        files: Default::default(),
-    })?;
+    let cannot = |error| Mistakes::whole(path, format!("cannot read: {error}"));
+    let text = std::fs::read_to_string(path).map_err(cannot)?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let env = |name: &str| std::env::var(name).ok();
-    load_str(&text, dir, &env).map_err(|mistakes| Mistakes { file: name, ..mistakes })
+    load_str(&text, dir, &env).map_err(|mistakes| Mistakes { file: path.display().to_string(), ..mistakes })
 }
 
 /// As [`load`] for a text that is no file: relative paths in it start at `dir`, variables come
@@ -56,7 +52,7 @@ pub fn load_str(text: &str, dir: &Path, env: &dyn Fn(&str) -> Option<String>) ->
     Ok(Snapshot { hash, settings: found.settings, files: found.files, ..snapshot })
 }
 
-/// FNV-1a over the settings, in which secrets are masked: equal on every machine and build.
+/// FNV-1a over the settings, in which secrets are masked: equal wherever they are.
 fn hash<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for (key, value) in settings {

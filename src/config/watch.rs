@@ -24,24 +24,27 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Between two looks without an event.
 const POLL: Duration = Duration::from_secs(30);
 
-/// Calls `changed` whenever the files differ from what `live` last tried to load; it is to see
-/// that [`Live::reload`] is called, and is called again until that has happened.
+/// Calls `changed` whenever the files differ from what `live` last tried to load, once for each
+/// new state of theirs; it is to see that [`Live::reload`] is called, now or soon.
 ///
 /// Never returns: drop the future to stop.
 pub async fn watch(live: Arc<Live>, mut changed: impl FnMut()) {
     // Held here too, so that the channel stays open if there is no watcher.
     let (hint, mut hints) = mpsc::channel(1);
     let mut directories = Directories::new(hint.clone());
+    let mut told = None;
     loop {
         // Watched first, so that what changes during the look is a hint for the next one.
         directories.follow(&live.files());
         let looked_at = live.clone();
-        let stale = spawn_blocking(move || looked_at.is_stale()).await.unwrap_or(false);
-        if stale {
+        let news = spawn_blocking(move || looked_at.news()).await.unwrap_or(None);
+        let is_new = news.is_some() && news != told;
+        told = news;
+        if is_new {
             changed();
         }
         // The new file may name others, so after a change the next look comes soon.
-        let wait = if stale { DEBOUNCE } else { POLL };
+        let wait = if is_new { DEBOUNCE } else { POLL };
         if timeout(wait, hints.recv()).await.is_ok() {
             sleep(DEBOUNCE).await;
             while hints.try_recv().is_ok() {}

@@ -147,8 +147,9 @@ impl<P: Protocol> Session<P> {
             std::task::Poll::Pending => std::task::Poll::Pending,
         })
         .await?;
-        self.slot.lend(leased.lease.cancel_target());
-        self.lease = Some(leased.lease);
+        let mut lease = leased.lease;
+        self.slot.lend(lease.cancel_target());
+        self.lease = Some(lease);
         Ok(leased.landed)
     }
 

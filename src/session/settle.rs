@@ -21,7 +21,8 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn settle(&mut self, started: Instant, statements: u32) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         lease.endpoint().finished(started.elapsed());
-        lease.endpoint().count_statements(u64::from(statements.max(1)));
+        let counter = &lease.endpoint().counters.statements;
+        counter.fetch_add(u64::from(statements.max(1)), std::sync::atomic::Ordering::Relaxed);
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();
@@ -52,8 +53,8 @@ impl<P: Protocol> Session<P> {
 
     fn mark_freshness(&mut self) {
         let Some(lease) = &self.lease else { return };
-        let (endpoint, now) = (lease.endpoint().id(), Instant::now());
-        if lease.on_primary() {
+        let (endpoint, now) = (lease.endpoint().id, Instant::now());
+        if lease.endpoint().role() != pool::Role::Replica {
             self.freshness.used_primary(endpoint, now);
         } else {
             self.freshness.used_replica(endpoint, now);
@@ -101,7 +102,7 @@ impl<P: Protocol> Session<P> {
     /// Gives a backend back that did nothing for this request. Returns which endpoint it was.
     pub(super) fn give_back(&mut self) -> Option<EndpointId> {
         let lease = self.lease.take()?;
-        let endpoint = lease.endpoint().id();
+        let endpoint = lease.endpoint().id;
         if self.slot.take_back_now() {
             lease.release();
         }
@@ -119,7 +120,7 @@ impl<P: Protocol> Session<P> {
     /// Closes the backend. Returns which endpoint it was.
     pub(super) fn drop_lease(&mut self) -> Option<EndpointId> {
         self.slot.take_back_now();
-        let endpoint = self.lease.take().map(|lease| lease.endpoint().id());
+        let endpoint = self.lease.take().map(|lease| lease.endpoint().id);
         self.effects = Effects::empty();
         self.held = Held::empty();
         endpoint
@@ -138,8 +139,9 @@ impl<P: Protocol> Session<P> {
             }
             return;
         }
+        let in_transaction = self.tracker.txn() != TxnStatus::Idle;
         let clean = tokio::time::timeout(CLEANUP_MAX, async {
-            if self.tracker.txn() != TxnStatus::Idle {
+            if in_transaction {
                 let outcome = errand::run(&mut lease, &Errand::Rollback, &mut Vec::new()).await.ok()?;
                 outcome.idle.then_some(())?;
             }

@@ -73,10 +73,6 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
     /// Where whoever has something to say appends it.
     pub(super) fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes

@@ -16,7 +16,7 @@ use tokio_rustls::TlsStream;
 /// How a vanished peer is noticed. Kernel options of a TCP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// Silence before the first probe.
+    /// Silence before the first probe. Zero turns probes off.
     pub idle: Duration,
     /// Time between probes.
     pub interval: Duration,
@@ -91,7 +91,9 @@ impl Stream {
             // Tickets of TLS 1.3 come after the handshake and are no data: only rustls can tell.
             Self::Tls(link) => {
                 let mut cx = Context::from_waker(Waker::noop());
-                return Pin::new(&mut link.stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending();
+                return Pin::new(&mut link.stream)
+                    .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
+                    .is_pending();
             }
         };
         matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -105,8 +107,10 @@ impl Stream {
 pub fn tune(tcp: &TcpStream, keepalive: &KeepAlive) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = socket2::SockRef::from(tcp);
-    let probes = socket2::TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
-    socket.set_tcp_keepalive(&probes.with_retries(keepalive.probes))?;
+    if !keepalive.idle.is_zero() {
+        let probes = socket2::TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        socket.set_tcp_keepalive(&probes.with_retries(keepalive.probes))?;
+    }
     #[cfg(target_os = "linux")]
     if !keepalive.user_timeout.is_zero() {
         socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;

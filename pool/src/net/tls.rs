@@ -8,7 +8,9 @@ use super::stream::{Stream, TlsLink};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -91,8 +93,9 @@ impl BackendTls {
         let (Stream::Tcp(tcp), Some(config)) = (stream, &self.config) else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is only spoken over TCP"));
         };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host cannot be in a certificate"))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the host cannot be in a certificate")
+        })?;
         let stream = TlsConnector::from(config.clone()).connect(name, tcp).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = shown.map(|certificate| Arc::from(certificate.as_ref()));
@@ -105,7 +108,11 @@ impl BackendTls {
 ///
 /// # Errors
 /// If a file cannot be read or used.
-pub fn backend_tls(mode: TlsMode, ca: Option<&Path>, pair: Option<(&Path, &Path)>) -> Result<BackendTls, NetError> {
+pub fn backend_tls(
+    mode: TlsMode,
+    ca: Option<&Path>,
+    pair: Option<(&Path, &Path)>,
+) -> Result<BackendTls, NetError> {
     if mode == TlsMode::Off {
         return Ok(BackendTls::default());
     }
@@ -120,7 +127,8 @@ pub fn backend_tls(mode: TlsMode, ca: Option<&Path>, pair: Option<(&Path, &Path)
     let verifier: Arc<dyn ServerCertVerifier> = match roots {
         None => Arc::new(Lenient { chain: None, provider: provider.clone() }),
         Some(roots) => {
-            let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+            let strict =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
             match mode {
                 TlsMode::VerifyFull => strict,
                 _ => Arc::new(Lenient { chain: Some(strict), provider: provider.clone() }),
@@ -158,12 +166,14 @@ pub fn server_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> R
     let chain = chain_from(certificate)?;
     let own = chain.first().ok_or_else(|| NetError::NoCertificate(certificate.into()))?;
     let own: Arc<[u8]> = Arc::from(own.as_ref());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let roots = Arc::new(roots_from(path, &mut DefaultHasher::new())?);
-            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+            let verifier =
+                rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
             builder.with_client_cert_verifier(verifier)
         }
     };

@@ -3,18 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{database, user};
+use router::{Rule, Target};
+
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, database, user};
 use crate::config::file::Table;
 use crate::config::snapshot::*;
 
 /// More backends than one database server stands.
 pub(super) const POOL_SIZE_MAX: u32 = 10_000;
-
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn read(
     name: String,
@@ -63,7 +59,7 @@ pub(super) fn read(
     cluster
 }
 
-/// What the file says, else the first user that has a password and the first database here.
+/// What the file says, else the first user that fits and has a password, and the first database here.
 fn probe(
     table: &mut Table<'_>,
     cluster: &str,
@@ -83,8 +79,12 @@ fn probe(
     let (user, password) = match user {
         Some(user) => (user, password),
         None => {
-            let with_password = users.iter().find(|draft| draft.user.backend_password.is_some());
-            match with_password.or(users.first()) {
+            let unfit = |user: &UserConfig| match engine {
+                Engine::Postgres => user.mysql_cluster.is_some(),
+                Engine::Mysql => user.mysql_cluster.as_deref() != Some(cluster),
+            };
+            let order = |user: &UserConfig| (unfit(user), user.backend_password.is_none());
+            match users.iter().min_by_key(|draft| order(&draft.user)) {
                 Some(draft) => (draft.user.backend_user.clone(), draft.user.backend_password.clone()),
                 None => (String::new(), None),
             }
@@ -154,7 +154,13 @@ fn endpoints(table: &mut Table<'_>) -> Vec<EndpointConfig> {
 }
 
 fn rule(mut table: Table<'_>) -> Option<RuleConfig> {
-    let pattern = table.need("pattern");
+    let pattern: Option<String> = table.need("pattern");
+    if let Some(Err(error)) = pattern.as_ref().map(|pattern| Rule::new(pattern, Target::Primary)) {
+        // The library draws a picture of several lines and says what is wrong in the last one.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or(&text);
+        table.wrong("pattern", last.strip_prefix("error: ").unwrap_or(last));
+    }
     let route = table.need("route");
     table.close();
     Some(RuleConfig { pattern: pattern?, route: route? })

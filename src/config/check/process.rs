@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
+use super::{HOUR, MILLISECOND, SECOND};
 use crate::config::file::Table;
 use crate::config::snapshot::*;
 use crate::config::values::Size;
-
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn listen(mut table: Table<'_>) -> Listen {
     let listen = Listen {

@@ -112,15 +112,10 @@ impl<'d> Table<'d> {
     /// The path of a file that exists.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let dir = self.document.dir;
-        let path = self.read(key, |scalar| Ok(dir.join(String::parse(scalar)?)));
-        self.note(key, path.as_ref().map(|path| path.display().to_string()));
-        let path = path?;
+        let path = dir.join(self.get::<String>(key)?);
         let print = Fingerprint::of(&path);
-        self.document
-            .found
-            .borrow_mut()
-            .files
-            .insert(path.clone(), *print.as_ref().unwrap_or(&Fingerprint::default()));
+        let known = *print.as_ref().unwrap_or(&Fingerprint::default());
+        self.document.found.borrow_mut().files.insert(path.clone(), known);
         match print {
             Ok(_) => Some(path),
             Err(error) => {

@@ -49,10 +49,10 @@ impl Drop for Scene {
 fn check(name: &str, from: &str, to: &str, changed: &[&str], kept: &[&str]) {
     let scene = Scene::new(name);
     scene.replace(from, to);
-    assert!(scene.live.is_stale());
+    assert!(scene.live.news().is_some());
     let report = scene.live.reload().expect("a good file");
     assert_eq!((report.changed, report.kept), (owned(changed), owned(kept)), "{name}");
-    assert!(!scene.live.is_stale());
+    assert!(scene.live.news().is_none());
     assert_eq!(scene.live.current().generation, if changed.is_empty() { 1 } else { 2 });
     assert_eq!(report.generation, scene.live.current().generation);
 }
@@ -121,12 +121,12 @@ fn a_bad_file_changes_nothing_until_it_is_mended() {
     let mistakes = scene.live.reload().expect_err("a bad file");
     assert_eq!(mistakes.list.len(), 1, "{mistakes}");
     assert!(Arc::ptr_eq(&before, &scene.live.current()));
-    assert!(!scene.live.is_stale(), "the same bad file is not tried again");
+    assert!(scene.live.news().is_none(), "the same bad file is not tried again");
     scene.replace("\"5s\"", "\"3s\"");
-    assert!(scene.live.is_stale());
+    assert!(scene.live.news().is_some());
     assert_eq!(scene.live.reload().expect("a good file").generation, 2);
     std::fs::remove_file(scene.dir.join("config.toml")).expect("it is there");
-    assert!(scene.live.is_stale());
+    assert!(scene.live.news().is_some());
     scene.live.reload().expect_err("no file");
     assert_eq!(scene.live.current().generation, 2);
 }
@@ -136,13 +136,27 @@ fn a_file_that_is_named_counts_as_part_of_the_configuration() {
     let scene = Scene::new("named");
     let password = scene.dir.join("password");
     std::fs::remove_file(&password).expect("it is there");
-    assert!(scene.live.is_stale());
+    assert!(scene.live.news().is_some());
     scene.live.reload().expect_err("no password");
-    assert!(!scene.live.is_stale());
+    assert!(scene.live.news().is_none());
     std::fs::write(&password, "another\n").expect("a file");
-    assert!(scene.live.is_stale(), "its return may mend the configuration");
+    assert!(scene.live.news().is_some(), "its return may mend the configuration");
     let report = scene.live.reload().expect("a good file");
     assert_eq!(report.generation, 2);
     assert!(report.changed.contains(&"users.cert: the client's password changed".to_owned()));
     assert!(!format!("{:?} {report:?}", scene.live.current()).contains("another"));
+}
+
+#[test]
+fn what_is_not_accepted_changes_nothing() {
+    let scene = Scene::new("refused");
+    scene.replace("\"5s\"", "\"2s\"");
+    let refused =
+        scene.live.reload_if(|_| Err::<(), _>("the key does not fit".to_owned())).expect_err("refused");
+    assert!(refused.to_string().ends_with("config.toml: the key does not fit"), "{refused}");
+    assert!(scene.live.news().is_none(), "it was an attempt");
+    assert_eq!(scene.live.current().generation, 1);
+    let lag = |snapshot: &Arc<Snapshot>| Ok(snapshot.clusters["main"].max_lag.as_secs());
+    assert_eq!(scene.live.reload_if(lag).expect("accepted").1, 2);
+    assert_eq!(scene.live.current().generation, 2);
 }

@@ -182,7 +182,7 @@ choice! {
 /// `[[clusters.NAME.rules]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleConfig {
-    /// Not empty. The router says what it means, and whether it is valid.
+    /// A regular expression that the router takes.
     pub pattern: String,
     /// Where a statement that matches goes.
     pub route: RuleRoute,

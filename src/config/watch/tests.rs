@@ -122,3 +122,20 @@ fn reading_is_not_a_change() {
     assert!(!is_only_a_look(EventKind::Access(AccessKind::Close(AccessMode::Write))));
     assert!(!is_only_a_look(EventKind::Any));
 }
+
+#[tokio::test]
+async fn a_change_is_told_once_even_if_nobody_reloads() {
+    let mut volume = Volume::new("once");
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let deaf = Arc::new(Live::load(&volume.dir.join("config.toml")).expect("a good file"));
+    tokio::spawn(watch(deaf, move || {
+        let _ = tell.send(());
+    }));
+    for number in 2..4 {
+        version(&volume.dir, number, &TEXT.replace("5s", &format!("{number}m")), "one");
+        volume.swap(number - 1, number);
+        assert_eq!(volume.next().await, Some(u64::from(number)));
+        timeout(Duration::from_secs(2), told.recv()).await.expect("told within 2 s");
+        timeout(4 * DEBOUNCE, told.recv()).await.expect_err("told once");
+    }
+}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::handshake::{AuthMethod, Credential, Login, LoginStep, LoginTerms, Verifier};
 use crate::postgres::login::PgLogin;
-use crate::postgres::login::tests::{known, mutate, password, seeded, stored, terms};
+use crate::postgres::login::tests::{framed, known, mutate, password, seeded, stored, terms};
 use crate::postgres::startup::{cancel_request, new_key};
 use crate::tracker::Memory;
 use std::sync::Arc;
@@ -142,7 +142,13 @@ fn dials_meet_logins() {
                 for given in ["right", "wrong"] {
                     let dialled = |how| {
                         let certificates = (certificate, certificate);
-                        meet(dial_terms(Some(given), tls), terms(AuthMethod::Scram), verifier, certificates, how)
+                        meet(
+                            dial_terms(Some(given), tls),
+                            terms(AuthMethod::Scram),
+                            verifier,
+                            certificates,
+                            how,
+                        )
                     };
                     let whole = dialled(AT_ONCE);
                     let right = given == "right" || verifier.method == AuthMethod::Trust;
@@ -152,8 +158,11 @@ fn dials_meet_logins() {
                         let refused = DialError::Refused { code: "28P01".to_owned(), message };
                         assert_eq!(whole.end, End::DialFailed(refused));
                     }
-                    let cuts = 1..whole.to_login.max(whole.to_dial);
-                    for how in cuts.map(Delivery::Cut).chain([1, 2, 3, 7].map(Delivery::Pieces)) {
+                    // The other combinations differ in the hash that is bound to, or not at all.
+                    let distinct =
+                        right && tls != DialTls::Prefer && matches!(certificate, None | Some(EC256));
+                    let cuts = 1..if distinct { whole.to_login.max(whole.to_dial) } else { 1 };
+                    for how in cuts.map(Delivery::Cut).chain([1, 7].map(Delivery::Pieces)) {
                         assert_eq!(dialled(how).end, whole.end, "{how:?}");
                     }
                 }
@@ -166,9 +175,7 @@ fn dials_meet_logins() {
 fn tls_that_is_not_offered() {
     let verifier = known(AuthMethod::Scram, password("right"));
     let plain = || LoginTerms { tls_offered: false, ..terms(AuthMethod::Scram) };
-    let end = |tls| {
-        meet(dial_terms(Some("right"), tls), plain(), &verifier, (None, None), AT_ONCE).end
-    };
+    let end = |tls| meet(dial_terms(Some("right"), tls), plain(), &verifier, (None, None), AT_ONCE).end;
     assert_eq!(end(DialTls::Off), End::SignedIn);
     assert_eq!(end(DialTls::Prefer), End::SignedIn);
     let insufficient = DialError::Insufficient("the database does not offer TLS");
@@ -192,7 +199,11 @@ fn another_certificate() {
 }
 
 /// Feeds a dial a script; returns what it sent in answer to the script and how it ended.
-fn script(password: Option<&str>, tls: bool, flights: &[&[u8]]) -> (Vec<u8>, Result<&'static str, DialError>) {
+fn script(
+    password: Option<&str>,
+    tls: bool,
+    flights: &[&[u8]],
+) -> (Vec<u8>, Result<&'static str, DialError>) {
     let how = if tls { DialTls::Require } else { DialTls::Off };
     let mut dial = PgDial::new(dial_terms(password, how));
     let mut out = Vec::new();
@@ -235,7 +246,7 @@ fn the_first_bytes() {
     assert_eq!(out, b"\0\0\0\x08\x04\xd2\x16\x2f");
     out.clear();
     PgDial::new(dial_terms(None, DialTls::Off)).start(&mut out);
-    assert_eq!(out, b"\0\0\0\x1c\0\x03\0\0user\0u\0database\0d\0\0");
+    assert_eq!(out, b"\0\0\0\x1b\0\x03\0\0user\0u\0database\0d\0\0");
 
     let mut zero = PgDial::new(DialTerms { user: "u\0".to_owned(), ..dial_terms(None, DialTls::Off) });
     out.clear();
@@ -261,12 +272,16 @@ fn answers_to_the_request_for_tls() {
     for tls in [DialTls::Prefer, DialTls::Require] {
         assert_eq!(check(tls, b""), Ok(0));
         assert_eq!(check(tls, b"S"), Ok(1));
-        let mut wrong = vec![b"SS".to_vec(), b"NE".to_vec(), b"X".to_vec(), b"\0".to_vec(), b"G".to_vec(), b"E".to_vec()];
+        let mut wrong =
+            vec![b"SS".to_vec(), b"NE".to_vec(), b"X".to_vec(), b"\0".to_vec(), b"G".to_vec(), b"E".to_vec()];
         wrong.push([b"S", OK].concat());
-        wrong.push(b"E\0\0\0\x10C99999\0Mevil\0\0".to_vec());
+        wrong.push(framed(b'E', b"C99999\0Mevil\0\0"));
         for answer in wrong {
             let error = check(tls, &answer).unwrap_err();
-            assert!(matches!(error, DialError::Nonsense(_)) && !error.to_string().contains("evil"), "{error}");
+            assert!(
+                matches!(error, DialError::Nonsense(_)) && !error.to_string().contains("evil"),
+                "{error}"
+            );
         }
     }
     assert_eq!(check(DialTls::Prefer, b"N"), Ok(1));
@@ -300,14 +315,16 @@ fn passwords() {
 
 #[test]
 fn signed_in() {
-    let status = b"S\0\0\0\x08a\0b\0".as_slice();
-    let notice = b"N\0\0\0\x0aMhello\0".as_slice();
+    let status = &framed(b'S', b"a\0b\0");
+    let odd = &framed(b'S', b"a\0\xff\0");
+    let long_key = &framed(b'K', &[1; 36]);
+    let notice = &framed(b'N', b"Mhello\0\0");
     for flights in [
         [OK, KEY, READY].concat(),
         [OK, status, KEY, status, notice, READY].concat(),
         [notice, OK, status, READY].concat(),
         [b"v\0\0\0\x0c\0\x03\0\0\0\0\0\0", OK, KEY, READY].concat(),
-        [OK, b"S\0\0\0\x08a\0\xff\0", b"K\0\0\0\x28\0\0\0\x01".as_slice(), &[1; 32], READY].concat(),
+        [OK, odd, long_key, READY].concat(),
     ] {
         assert_eq!(script(None, false, &[&flights]).1, Ok("done"), "{}", flights.escape_ascii());
         let bytes: Vec<&[u8]> = flights.chunks(1).collect();
@@ -335,9 +352,7 @@ fn refusals() {
         (b"", "XX000", ""),
         (b"Ccut", "XX000", ""),
     ] {
-        let mut error = vec![b'E'];
-        error.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-        error.extend_from_slice(body);
+        let error = framed(b'E', body);
         for before in [b"".as_slice(), OK, MD5] {
             let refused = DialError::Refused { code: code.to_owned(), message: message.to_owned() };
             assert_eq!(script(Some("right"), false, &[before, &error]).1, Err(refused));
@@ -348,14 +363,10 @@ fn refusals() {
 #[test]
 fn nonsense() {
     let huge = |tag: u8, length: u32| [&[tag], length.to_be_bytes().as_slice()].concat();
-    let many: Vec<u8> = (0..257).flat_map(|n| format!("S\0\0\0\x0aa{n:02x}\0b\0").into_bytes()).collect();
-    let many_sound: Vec<u8> = (0..257u32)
-        .flat_map(|n| {
-            let mut status = Vec::new();
-            messages::parameter_status(&format!("a{n}"), "b", &mut status);
-            status
-        })
-        .collect();
+    let mut many = Vec::new();
+    for n in 0..=REPORTED_MAX {
+        messages::parameter_status(&format!("a{n}"), "b", &mut many);
+    }
     let notices = b"N\0\0\0\x05\0".repeat(2000);
     let cases: Vec<Vec<u8>> = vec![
         huge(b'R', 0),
@@ -397,7 +408,6 @@ fn nonsense() {
         [OK, b"S\0\0\0\x07a\0b"].concat(),
         [OK, b"S\0\0\0\x0aa\0b\0c\0"].concat(),
         [OK, b"S\0\0\0\x07\0b\0"].concat(),
-        [OK, &many_sound].concat(),
         [OK, &many].concat(),
         notices,
         [OK, b"D\0\0\0\x04"].concat(),
@@ -405,7 +415,11 @@ fn nonsense() {
     ];
     for case in cases {
         let (_, end) = script(Some("right"), false, &[&case]);
-        assert!(matches!(end, Err(DialError::Nonsense(_))), "{end:?} {}", case[..case.len().min(60)].escape_ascii());
+        assert!(
+            matches!(end, Err(DialError::Nonsense(_))),
+            "{end:?} {}",
+            case[..case.len().min(60)].escape_ascii()
+        );
     }
 }
 
@@ -417,11 +431,8 @@ fn after_first(reply: impl Fn(&str) -> String) -> Result<&'static str, DialError
     out.clear();
     dial.feed(SASL, &mut out).unwrap();
     let text = String::from_utf8_lossy(&out).into_owned();
-    let data = reply(text.split("r=").nth(1).unwrap());
-    let mut message = vec![b'R'];
-    message.extend_from_slice(&u32::try_from(data.len() + 8).unwrap().to_be_bytes());
-    message.extend_from_slice(b"\0\0\0\x0b");
-    message.extend_from_slice(data.as_bytes());
+    let data = reply(text.split_once("r=").unwrap().1);
+    let message = framed(b'R', &[b"\0\0\0\x0b", data.as_bytes()].concat());
     dial.feed(&message, &mut out).map(|_| "more")
 }
 
@@ -435,16 +446,29 @@ fn server_first_messages() {
     }
     assert!(started.elapsed() < std::time::Duration::from_secs(1));
     for reply in [
-        "", "r=", "r={},s=c2FsdA==", "r={}x,s=c2FsdA==,i=0", "r={}x,s=c2FsdA==,i=", "r={}x,s=c2FsdA==,i=-1",
-        "r={}x,s=c2FsdA==,i=99999999999999999999", "r={}x,s=%,i=1", "r=other,s=c2FsdA==,i=1", "s=c2FsdA==,i=1",
-        "m=x,r={}x,s=c2FsdA==,i=1", "r={}x,s=c2FsdA==,i=1,x=y", "e=other-error",
+        "",
+        "r=",
+        "r={},s=c2FsdA==",
+        "r={}x,s=c2FsdA==,i=0",
+        "r={}x,s=c2FsdA==,i=",
+        "r={}x,s=c2FsdA==,i=-1",
+        "r={}x,s=c2FsdA==,i=99999999999999999999",
+        "r={}x,s=%,i=1",
+        "r=other,s=c2FsdA==,i=1",
+        "s=c2FsdA==,i=1",
+        "m=x,r={}x,s=c2FsdA==,i=1",
+        "r={}x,s=c2FsdA==,i=1,x=y",
+        "e=other-error",
     ] {
         let end = after_first(|nonce| reply.replace("{}", nonce));
         assert!(matches!(end, Err(DialError::Nonsense(_))), "{end:?} {reply}");
     }
     // Nonces and salts of any length up to the bound of a message.
     for length in [1, 100, 4000] {
-        assert_eq!(after_first(|nonce| format!("r={nonce}{},s=c2FsdA==,i=1", "x".repeat(length))), Ok("more"));
+        assert_eq!(
+            after_first(|nonce| format!("r={nonce}{},s=c2FsdA==,i=1", "x".repeat(length))),
+            Ok("more")
+        );
     }
     let end = after_first(|nonce| format!("r={nonce}{},s=c2FsdA==,i=1", "x".repeat(64 << 10)));
     assert!(matches!(end, Err(DialError::Nonsense(_))));
@@ -458,12 +482,9 @@ fn a_wrong_server_proof() {
     dial.start(&mut out);
     out.clear();
     dial.feed(SASL, &mut out).unwrap();
-    let nonce = String::from_utf8_lossy(&out).split("r=").nth(1).unwrap().to_owned();
+    let nonce = String::from_utf8_lossy(&out).split_once("r=").unwrap().1.to_owned();
     let data = format!("r={nonce}x,s=c2FsdA==,i=1");
-    let mut message = vec![b'R'];
-    message.extend_from_slice(&u32::try_from(data.len() + 8).unwrap().to_be_bytes());
-    message.extend_from_slice(b"\0\0\0\x0b");
-    message.extend_from_slice(data.as_bytes());
+    let message = framed(b'R', &[b"\0\0\0\x0b", data.as_bytes()].concat());
     dial.feed(&message, &mut out).unwrap();
     let proof = b"R\0\0\0\x36\0\0\0\x0cv=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     assert!(matches!(dial.feed(proof, &mut out), Err(DialError::Nonsense(_))));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fault::Cause;
-use crate::postgres::login::tests::seeded;
+use crate::postgres::login::tests::{framed, seeded};
 
 fn bytes(append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = b"before".to_vec();
@@ -11,14 +11,11 @@ fn bytes(append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 #[test]
 fn faults() {
     let refused = Fault::fatal(Cause::WrongPassword, "no");
-    assert_eq!(bytes(|out| fault(&refused, out)), b"E\0\0\0\x20SFATAL\0VFATAL\0C28P01\0Mno\0\0");
+    assert_eq!(bytes(|out| fault(&refused, out)), framed(b'E', b"SFATAL\0VFATAL\0C28P01\0Mno\0\0"));
     let hinted = Fault::error(Cause::Internal, "a\0Cb").hint("h\0").code("4\x002");
-    assert_eq!(bytes(|out| fault(&hinted, out)), b"E\0\0\0\x1eSERROR\0VERROR\0C4\0Ma\0Hh\0\0");
+    assert_eq!(bytes(|out| fault(&hinted, out)), framed(b'E', b"SERROR\0VERROR\0C4\0Ma\0Hh\0\0"));
     let read = error_fields(&bytes(|out| fault(&refused, out))[5..]);
-    assert_eq!(
-        read,
-        ErrorFields { severity: "FATAL".into(), code: "28P01".into(), message: "no".into() }
-    );
+    assert_eq!(read, ErrorFields { severity: "FATAL".into(), code: "28P01".into(), message: "no".into() });
 }
 
 #[test]
@@ -48,8 +45,7 @@ fn welcomes() {
 #[test]
 fn fields_of_errors() {
     let check = |body: &[u8], severity: &str, code: &str, message: &str| {
-        let expected =
-            ErrorFields { severity: severity.into(), code: code.into(), message: message.into() };
+        let expected = ErrorFields { severity: severity.into(), code: code.into(), message: message.into() };
         assert_eq!(error_fields(body), expected, "{}", body.escape_ascii());
     };
     check(b"SERREUR\0VERROR\0C42P01\0Mgone\0\0", "ERROR", "42P01", "gone");

@@ -82,9 +82,13 @@ fn cancel_keys() {
 #[test]
 fn versions() {
     let payload = b"user\0u\0\0";
-    for (version, long_keys, granted) in
-        [(V3, false, None), (V3 | 1, false, None), (V3 | 2, true, None), (V3 | 3, true, Some(V3 | 2)), (V3 | 9999, true, Some(V3 | 2))]
-    {
+    for (version, long_keys, granted) in [
+        (V3, false, None),
+        (V3 | 1, false, None),
+        (V3 | 2, true, None),
+        (V3 | 3, true, Some(V3 | 2)),
+        (V3 | 9999, true, Some(V3 | 2)),
+    ] {
         let hello = hello_of(version, payload).unwrap();
         assert_eq!(hello.greeting.long_keys, long_keys);
         assert_eq!(hello.negotiate, granted.map(|version| (version, vec![])));
@@ -96,9 +100,11 @@ fn versions() {
 
 #[test]
 fn parameters() {
-    let greeting = hello_of(V3, b"user\0u\0DateStyle\0ISO, MDY\0database\0\0application_name\0\0\0").unwrap().greeting;
+    let greeting =
+        hello_of(V3, b"user\0u\0DateStyle\0ISO, MDY\0database\0\0application_name\0\0\0").unwrap().greeting;
     assert_eq!((greeting.user.as_str(), greeting.database.as_str()), ("u", "u"));
-    let settings = [("datestyle".to_owned(), "ISO, MDY".to_owned()), ("application_name".to_owned(), String::new())];
+    let settings =
+        [("datestyle".to_owned(), "ISO, MDY".to_owned()), ("application_name".to_owned(), String::new())];
     assert_eq!(greeting.settings, settings);
     let named = hello_of(V3, b"database\0d\0user\0u\0replication\0FALSE\0\0").unwrap().greeting;
     assert_eq!(named.database, "d");
@@ -143,7 +149,8 @@ fn options_as_postgresql_splits_them() {
     let settings = |options: &str| {
         let payload = format!("user\0u\0options\0{options}\0lock_timeout\0packet\0\0");
         let greeting = hello_of(V3, payload.as_bytes())?.greeting;
-        let shown: Vec<String> = greeting.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let shown: Vec<String> =
+            greeting.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Ok::<_, Fault>(shown.join(";"))
     };
     for (options, expected) in [

@@ -1,0 +1,410 @@
+//! A cluster: its endpoints, their monitors, and the pools of every identity.
+//!
+//! One function, `apply`, changes it: endpoints with the same address keep their pools, their
+//! health and what is known of their position; the rest drains. Invariant: the board's entries
+//! and every identity's lanes name the same endpoints in the same order.
+
+use crate::access::{Access, Lanes, Policy};
+use crate::board::Entry;
+use crate::connector::Door;
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::gate::Gate;
+use crate::lag::Lag;
+use crate::lane::Lane;
+use crate::monitor::{self, Plan, Task};
+use crate::outlook::Outlook;
+use crate::probe::postgres::{self, ControlConnection};
+use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Engine, Identity, PoolSettings, ProbeUser};
+use crate::topology::Role;
+use crate::view::{EndpointView, PoolView, View};
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use protocol::{Protocol, Secret};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How often pools are tended: minima kept, unused identities forgotten.
+const TEND_EVERY: Duration = Duration::from_millis(500);
+
+/// An identity without sessions is forgotten after its idle timeout, but not before this.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Above this many identities, those without sessions are forgotten at once.
+const IDENTITIES_MAX: usize = 4096;
+
+/// A cluster of one primary and its replicas.
+pub struct Cluster<P: Protocol> {
+    outlook: Arc<Outlook>,
+    state: Mutex<State<P>>,
+    _keeper: Mutex<Option<Task>>,
+}
+
+struct State<P: Protocol> {
+    settings: ClusterSettings,
+    watched: Vec<Watched>,
+    last_id: u32,
+    accesses: HashMap<Key, Known<P>, foldhash::fast::RandomState>,
+}
+
+/// An endpoint and what reaches and watches it.
+struct Watched {
+    door: Arc<Door>,
+    _monitor: Option<Task>,
+}
+
+struct Known<P: Protocol> {
+    identity: Arc<Identity>,
+    access: Arc<Access<P>>,
+    used_at: Instant,
+}
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    database: String,
+    user: String,
+    password: Option<Secret>,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.database.hash(state);
+        self.user.hash(state);
+    }
+}
+
+impl<P: Protocol> Cluster<P> {
+    /// Starts watching the endpoints. Must be called within a tokio runtime; its tasks end when
+    /// the cluster is dropped or shut down.
+    pub fn new(settings: ClusterSettings) -> Arc<Self> {
+        let cluster = Self::unwatched(&settings);
+        cluster.rebuild(settings, true);
+        let weak = Arc::downgrade(&cluster);
+        *cluster._keeper.lock() = Some(Task::spawn(keep(weak, cluster.outlook.clone())));
+        cluster
+    }
+
+    /// A cluster without an endpoint or a task.
+    fn unwatched(settings: &ClusterSettings) -> Arc<Self> {
+        let outlook = Arc::new(Outlook::new(settings, Instant::now()));
+        let settings = ClusterSettings { endpoints: Vec::new(), ..settings.clone() };
+        let state = State { settings, watched: Vec::new(), last_id: 0, accesses: HashMap::default() };
+        Arc::new(Self { outlook, state: Mutex::new(state), _keeper: Mutex::new(None) })
+    }
+
+    /// Takes new settings over. New endpoints serve after their first good probe. Endpoints that
+    /// are gone take no new leases, their idle backends are closed, their leases end in peace.
+    pub fn apply(&self, settings: ClusterSettings) {
+        if self.state.lock().settings != settings {
+            self.rebuild(settings, true);
+        }
+    }
+
+    fn rebuild(&self, settings: ClusterSettings, probing: bool) {
+        let mut state = self.state.lock();
+        let old_plan = Plan::from(&state.settings);
+        let plan = Plan::from(&settings);
+        let mut old = std::mem::take(&mut state.watched);
+        let mut entries = Vec::new();
+        for wanted in settings.endpoints.iter().take(ENDPOINTS_MAX) {
+            let same = |watched: &Watched| watched.door.endpoint.address == wanted.address;
+            if state.watched.iter().any(same) {
+                tracing::error!(endpoint = %wanted.address, "an endpoint is configured twice: once is enough");
+                continue;
+            }
+            let kept = old.iter().position(same).map(|at| old.swap_remove(at));
+            let door = match &kept {
+                Some(watched) => watched.door.clone(),
+                None => {
+                    state.last_id += 1;
+                    let id = EndpointId(state.last_id);
+                    let endpoint = Endpoint::new(id, wanted.address.clone(), self.outlook.clock);
+                    new_door(endpoint, &plan, &settings)
+                }
+            };
+            reroute(&door, &plan, &settings);
+            let monitor = kept.and_then(|watched| watched._monitor).filter(|_| plan == old_plan);
+            let watch =
+                || Task::spawn(monitor::watch(self.outlook.clone(), door.endpoint.clone(), plan.clone()));
+            let monitor = match settings.engine {
+                Engine::Postgres => monitor.or_else(|| probing.then(watch)),
+            };
+            entries.push(Entry::new(door.endpoint.clone(), wanted.role, wanted.weight));
+            state.watched.push(Watched { door, _monitor: monitor });
+        }
+        if settings.endpoints.len() > ENDPOINTS_MAX {
+            tracing::error!("only the first {ENDPOINTS_MAX} endpoints of a cluster are used");
+        }
+        for gone in &old {
+            tracing::info!(endpoint = %gone.door.endpoint.address, "endpoint removed");
+            gone.door.endpoint.remove();
+        }
+        let now = Instant::now();
+        self.outlook.update(|board| {
+            let mut changes = board.apply(&settings, entries, now);
+            changes.extend(board.publish(now));
+            changes
+        });
+        state.settings = settings;
+        let doors: Vec<_> = state.watched.iter().map(|watched| watched.door.clone()).collect();
+        let policy = Policy::from(&state.settings);
+        for known in state.accesses.values() {
+            known.access.realign(policy, &doors, &known.identity);
+        }
+        drop(state);
+        // Whoever waits looks again, at the lanes of now.
+        self.outlook.update(|_| Vec::new());
+    }
+
+    /// The way of one identity to this cluster's backends. Sessions of one identity share it,
+    /// and with it the pools; the bounds asked for last hold for all.
+    pub fn access(&self, identity: Identity) -> Arc<Access<P>> {
+        let mut state = self.state.lock();
+        let key = Key {
+            database: identity.database.clone(),
+            user: identity.user.clone(),
+            password: identity.password.clone(),
+        };
+        let now = Instant::now();
+        let doors: Vec<_> = state.watched.iter().map(|watched| watched.door.clone()).collect();
+        let policy = Policy::from(&state.settings);
+        if state.accesses.len() >= IDENTITIES_MAX {
+            state.accesses.retain(|_, known| Arc::strong_count(&known.access) > 1);
+        }
+        let known = state.accesses.entry(key).or_insert_with(|| {
+            let identity = Arc::new(identity.clone());
+            let lanes = Lanes { policy, lanes: new_lanes(&doors, &identity) };
+            let access = Access { outlook: self.outlook.clone(), lanes: ArcSwap::from_pointee(lanes) };
+            Known { identity, access: Arc::new(access), used_at: now }
+        });
+        known.used_at = now;
+        if known.identity.pool != identity.pool {
+            known.identity = Arc::new(identity);
+            known.access.realign(policy, &doors, &known.identity);
+        }
+        known.access.clone()
+    }
+
+    /// A connection for questions about `database` itself, away from the data path: to the
+    /// primary if there is one, else to any endpoint that answers.
+    ///
+    /// # Errors
+    /// If no endpoint answers, or it cannot be signed in to.
+    pub async fn control(&self, database: &str) -> std::io::Result<crate::probe::postgres::Link> {
+        let (door, user) = {
+            let state = self.state.lock();
+            let role = |watched: &&Watched| watched.door.endpoint.role();
+            let of = |wanted: Role| state.watched.iter().find(|watched| role(watched) == wanted);
+            let watched = of(Role::Primary).or_else(|| of(Role::Replica));
+            let door = watched.map(|watched| Arc::clone(&watched.door));
+            (door, ProbeUser { database: database.to_owned(), ..state.settings.probe.clone() })
+        };
+        let door = door.ok_or_else(|| std::io::Error::other("no endpoint answers"))?;
+        let route = door.route.load_full();
+        crate::probe::postgres::connect(&door.endpoint.address, &route, &user).await
+    }
+
+    /// How everything stands, for metrics and the console.
+    pub fn view(&self) -> View {
+        let state = self.state.lock();
+        let mut pools = Vec::new();
+        for known in state.accesses.values() {
+            pools.extend(known.access.lanes.load().lanes.iter().map(|lane| pool_view(&known.identity, lane)));
+        }
+        let board = self.outlook.board();
+        let now = Instant::now();
+        let newest = board.trail.lock().latest().map(|(position, _)| position);
+        let endpoints = board.entries.iter().map(|entry| EndpointView {
+            endpoint: entry.endpoint.clone(),
+            role: entry.role,
+            setting: entry.setting,
+            weight: entry.weight,
+            share: entry.endpoint.share(),
+            lag: match board.lag(entry, now) {
+                Lag::Known(lag) => Some(lag),
+                Lag::Unknown => None,
+            },
+            lag_bytes: match entry.role {
+                Role::Primary => Some(0),
+                _ => newest.zip(entry.replayed).map(|(newest, replayed)| newest.0.saturating_sub(replayed.0)),
+            },
+            probe_age: entry.probed_at.map(|at| now.saturating_duration_since(at)),
+            why_not: entry.why_not(),
+            timeline: entry.timeline(),
+            error: entry.error.clone(),
+        });
+        View {
+            name: state.settings.name.clone(),
+            primary: board.primary,
+            incarnation: board.incarnation.map_or(0, |incarnation| incarnation.number),
+            endpoints,
+            pools,
+        }
+    }
+
+    /// Waits until every endpoint has been probed, well or not. False if `deadline` came first.
+    pub async fn wait_ready(&self, deadline: Instant) -> bool {
+        let mut pulse = self.outlook.pulse.subscribe();
+        loop {
+            let _ = pulse.borrow_and_update();
+            if self.outlook.board().entries.iter().all(|entry| entry.reported) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline.into(), pulse.changed()).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// The door that questions of Splitpool's own go through: the primary's, else that of a
+    /// replica that answers.
+    fn control_door(&self) -> Option<(Arc<Door>, ProbeUser)> {
+        let state = self.state.lock();
+        let has = |role| state.watched.iter().find(|watched| watched.door.endpoint.role() == role);
+        let watched = has(Role::Primary).or_else(|| has(Role::Replica))?;
+        Some((watched.door.clone(), state.settings.probe.clone()))
+    }
+
+    /// Ends all probing and all waiting; leases are refused from now on, idle backends closed.
+    pub fn shut_down(&self) {
+        self.outlook.shut();
+        self._keeper.lock().take();
+        let mut state = self.state.lock();
+        for watched in &mut state.watched {
+            watched._monitor = None;
+            watched.door.endpoint.remove();
+        }
+        for (_, known) in state.accesses.drain() {
+            known.access.lanes.load().lanes.iter().for_each(|lane| lane.close());
+        }
+    }
+
+    /// Closes what must not be lent again, forgets who is gone, and keeps minima.
+    fn tend(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.accesses.retain(|_, known| {
+            if Arc::strong_count(&known.access) > 1 {
+                known.used_at = now;
+            }
+            now.saturating_duration_since(known.used_at) < known.identity.pool.idle_timeout.max(FORGET_AFTER)
+        });
+        for known in state.accesses.values() {
+            let in_use = Arc::strong_count(&known.access) > 1;
+            for lane in &known.access.lanes.load().lanes {
+                lane.close_outdated();
+                let serves = matches!(lane.door.endpoint.role(), Role::Primary | Role::Replica);
+                if in_use && serves && lane.is_cold() {
+                    let lane = lane.clone();
+                    tokio::spawn(async move { lane.warm().await });
+                }
+            }
+        }
+    }
+}
+
+/// A connection of Splitpool's own to `database`, as the probe's user: for the catalog and for
+/// authentication queries, never for clients. Goes to the primary, or to a replica without one.
+///
+/// # Errors
+/// A sentence for the log, if no endpoint answers or the sign-in fails.
+pub async fn control<P: Protocol>(
+    cluster: &Cluster<P>,
+    database: &str,
+) -> Result<(tokio_postgres::Client, ControlConnection), String> {
+    let (door, user) = cluster.control_door().ok_or("no endpoint answers")?;
+    let route = door.route.load_full();
+    let opening = Box::pin(postgres::sign_in(&door.endpoint.address, &route, &user, database));
+    match tokio::time::timeout(route.timeout, opening).await {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("the sign-in took too long".to_owned()),
+    }
+}
+
+impl<P: Protocol> Drop for Cluster<P> {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// Tends a cluster until it is gone.
+async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, outlook: Arc<Outlook>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TEND_EVERY) => {}
+            () = outlook.retired.notified() => {}
+        }
+        let Some(cluster) = cluster.upgrade() else { return };
+        cluster.tend(Instant::now());
+    }
+}
+
+fn new_door(endpoint: Endpoint, plan: &Plan, settings: &ClusterSettings) -> Arc<Door> {
+    let logins = Gate::new(settings.max_concurrent_logins);
+    Arc::new(Door { endpoint: Arc::new(endpoint), route: ArcSwap::from_pointee(plan.route.clone()), logins })
+}
+
+/// Takes new settings over for sign-ins to come. Other TLS closes what was signed in before.
+fn reroute(door: &Door, plan: &Plan, settings: &ClusterSettings) {
+    let old = door.route.load();
+    if old.tls != plan.route.tls {
+        door.endpoint.retire_backends();
+    }
+    if **old != plan.route {
+        door.route.store(Arc::new(plan.route.clone()));
+    }
+    if door.logins.size() != settings.max_concurrent_logins.max(1) {
+        door.logins.resize(settings.max_concurrent_logins);
+    }
+}
+
+fn new_lanes<P: Protocol>(doors: &[Arc<Door>], identity: &Arc<Identity>) -> Vec<Arc<Lane<P>>> {
+    doors.iter().map(|door| Arc::new(Lane::new(door.clone(), identity, identity.pool, None))).collect()
+}
+
+impl<P: Protocol> Access<P> {
+    /// Follows a change of endpoints or bounds. Lanes of endpoints that stay are kept, with
+    /// those who wait at their gates.
+    pub(crate) fn realign(&self, policy: Policy, doors: &[Arc<Door>], identity: &Arc<Identity>) {
+        let old = self.lanes.load_full();
+        let pool = identity.pool;
+        let lanes = doors.iter().map(|door| {
+            let same = old.lanes.iter().find(|lane| Arc::ptr_eq(&lane.door, door));
+            let Some(lane) = same else { return Arc::new(Lane::new(door.clone(), identity, pool, None)) };
+            if lane.gate.size() != pool.size.max(1) {
+                lane.gate.resize(pool.size);
+            }
+            if is_kept(lane.settings, pool) {
+                return lane.clone();
+            }
+            Arc::new(Lane::new(door.clone(), identity, pool, Some(lane.gate.clone())))
+        });
+        let lanes: Vec<_> = lanes.collect();
+        self.lanes.store(Arc::new(Lanes { policy, lanes: lanes.clone() }));
+        for lane in &old.lanes {
+            if !lanes.iter().any(|kept| Arc::ptr_eq(kept, lane)) {
+                lane.close();
+            }
+        }
+    }
+}
+
+/// Whether a lane can follow a change: the store's own limits are fixed when it is made.
+fn is_kept(old: PoolSettings, new: PoolSettings) -> bool {
+    (old.min, old.lifetime, old.idle_timeout) == (new.min, new.lifetime, new.idle_timeout)
+}
+
+fn pool_view<P: Protocol>(identity: &Identity, lane: &Lane<P>) -> PoolView {
+    let (open, idle) = lane.open();
+    PoolView {
+        database: identity.database.clone(),
+        user: identity.user.clone(),
+        endpoint: lane.door.endpoint.id,
+        address: lane.door.endpoint.address.clone(),
+        size: lane.gate.size(),
+        open,
+        idle,
+        in_use: lane.gate.inside(),
+        waiting: lane.gate.waiting(),
+    }
+}
