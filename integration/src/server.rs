@@ -245,7 +245,7 @@ impl Server {
         }
     }
 
-    /// Adds a setting to its configuration file; in force after [`Server::reload`] or a restart.
+    /// Adds a setting to its configuration file; in force after a restart; [`Server::set`] does not need one.
     pub fn configure(&self, name: &str, value: &str) {
         let path = self.data.join("postgresql.conf");
         let mut file = OpenOptions::new().append(true).open(path).expect("its configuration is ours");

@@ -328,6 +328,15 @@ impl Board {
         }
     }
 
+    /// How many bytes of log an endpoint is behind what the primary was last seen at.
+    pub fn lag_bytes(&self, entry: &Entry) -> Option<u64> {
+        if entry.role == Role::Primary {
+            return Some(0);
+        }
+        let (newest, _) = self.trail.lock().latest()?;
+        Some(newest.0.saturating_sub(entry.replayed?.0))
+    }
+
     /// How far an endpoint is behind; while the primary is away, behind what it was last seen at.
     pub fn lag(&self, entry: &Entry, now: Instant) -> Lag {
         match entry.role {

@@ -9,19 +9,19 @@ use crate::board::Entry;
 use crate::connector::Door;
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::gate::Gate;
-use crate::lag::Lag;
 use crate::lane::Lane;
 use crate::monitor::{self, Plan, Task};
 use crate::outlook::Outlook;
-use crate::probe::postgres::{self, ControlConnection};
+use crate::probe::postgres::{self, Link};
 use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Engine, Identity, PoolSettings, ProbeUser};
 use crate::topology::Role;
-use crate::view::{EndpointView, PoolView, View};
+use crate::view::{PoolView, View};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use protocol::{Protocol, Secret};
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -191,7 +191,7 @@ impl<P: Protocol> Cluster<P> {
     ///
     /// # Errors
     /// If no endpoint answers, or it cannot be signed in to.
-    pub async fn control(&self, database: &str) -> std::io::Result<crate::probe::postgres::Link> {
+    pub async fn control(&self, database: &str) -> io::Result<Link> {
         let (door, user) = {
             let state = self.state.lock();
             let role = |watched: &&Watched| watched.door.endpoint.role();
@@ -200,9 +200,12 @@ impl<P: Protocol> Cluster<P> {
             let door = watched.map(|watched| Arc::clone(&watched.door));
             (door, ProbeUser { database: database.to_owned(), ..state.settings.probe.clone() })
         };
-        let door = door.ok_or_else(|| std::io::Error::other("no endpoint answers"))?;
+        let door = door.ok_or_else(|| io::Error::other("no endpoint answers"))?;
         let route = door.route.load_full();
-        crate::probe::postgres::connect(&door.endpoint.address, &route, &user).await
+        let opening = Box::pin(postgres::connect(&door.endpoint.address, &route, &user));
+        tokio::time::timeout(route.timeout, opening)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// How everything stands, for metrics and the console.
@@ -214,26 +217,7 @@ impl<P: Protocol> Cluster<P> {
         }
         let board = self.outlook.board();
         let now = Instant::now();
-        let newest = board.trail.lock().latest().map(|(position, _)| position);
-        let endpoints = board.entries.iter().map(|entry| EndpointView {
-            endpoint: entry.endpoint.clone(),
-            role: entry.role,
-            setting: entry.setting,
-            weight: entry.weight,
-            share: entry.endpoint.share(),
-            lag: match board.lag(entry, now) {
-                Lag::Known(lag) => Some(lag),
-                Lag::Unknown => None,
-            },
-            lag_bytes: match entry.role {
-                Role::Primary => Some(0),
-                _ => newest.zip(entry.replayed).map(|(newest, replayed)| newest.0.saturating_sub(replayed.0)),
-            },
-            probe_age: entry.probed_at.map(|at| now.saturating_duration_since(at)),
-            why_not: entry.why_not(),
-            timeline: entry.timeline(),
-            error: entry.error.clone(),
-        });
+        let endpoints = board.entries.iter().map(|entry| entry.view(&board, now)).collect();
         View {
             name: state.settings.name.clone(),
             primary: board.primary,
@@ -255,15 +239,6 @@ impl<P: Protocol> Cluster<P> {
                 return false;
             }
         }
-    }
-
-    /// The door that questions of Splitpool's own go through: the primary's, else that of a
-    /// replica that answers.
-    fn control_door(&self) -> Option<(Arc<Door>, ProbeUser)> {
-        let state = self.state.lock();
-        let has = |role| state.watched.iter().find(|watched| watched.door.endpoint.role() == role);
-        let watched = has(Role::Primary).or_else(|| has(Role::Replica))?;
-        Some((watched.door.clone(), state.settings.probe.clone()))
     }
 
     /// Ends all probing and all waiting; leases are refused from now on, idle backends closed.
@@ -300,24 +275,6 @@ impl<P: Protocol> Cluster<P> {
                 }
             }
         }
-    }
-}
-
-/// A connection of Splitpool's own to `database`, as the probe's user: for the catalog and for
-/// authentication queries, never for clients. Goes to the primary, or to a replica without one.
-///
-/// # Errors
-/// A sentence for the log, if no endpoint answers or the sign-in fails.
-pub async fn control<P: Protocol>(
-    cluster: &Cluster<P>,
-    database: &str,
-) -> Result<(tokio_postgres::Client, ControlConnection), String> {
-    let (door, user) = cluster.control_door().ok_or("no endpoint answers")?;
-    let route = door.route.load_full();
-    let opening = Box::pin(postgres::sign_in(&door.endpoint.address, &route, &user, database));
-    match tokio::time::timeout(route.timeout, opening).await {
-        Ok(opened) => opened.map_err(|error| error.to_string()),
-        Err(_) => Err("the sign-in took too long".to_owned()),
     }
 }
 

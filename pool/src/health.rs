@@ -60,7 +60,7 @@ impl Why {
     ];
 
     /// One word for metrics and the console.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::NotProbed => "not_probed",
             Self::Unreachable => "unreachable",

@@ -107,6 +107,13 @@ impl<P: Protocol> Lane<P> {
     /// A backend, waiting in line for a place and then for whatever is first: one that is
     /// released, or one that is made.
     pub async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Lease<P>, TakeError> {
+        let began = Instant::now();
+        let outcome = self.wait(deadline).await;
+        self.door.endpoint.count_wait(began.elapsed());
+        outcome
+    }
+
+    async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Lease<P>, TakeError> {
         let mut setbacks = self.door.endpoint.setbacks.subscribe();
         if self.door.endpoint.is_removed() {
             return Err(TakeError::SetBack);

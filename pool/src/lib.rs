@@ -37,14 +37,14 @@ mod view;
 pub use access::Access;
 pub use backend::Backend;
 pub use cancel::{CancelTarget, cancel};
-pub use cluster::{Cluster, control};
+pub use cluster::Cluster;
 pub use endpoint::{Counters, Endpoint, EndpointId};
 pub use error::LeaseError;
 pub use freshness::Freshness;
 pub use health::Why;
 pub use lease::Lease;
 pub use need::{Landed, Leased, Need, Want};
-pub use probe::postgres::ControlConnection;
+pub use probe::postgres::Link;
 pub use settings::{
     ClusterSettings, Consistency, ENDPOINTS_MAX, EndpointSettings, Engine, Fallback, Identity, PoolSettings,
     ProbeUser, RoleSetting,

@@ -59,7 +59,7 @@ impl Landed {
     }
 
     /// One word for metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Primary => "primary",
             Self::Replica => "replica",

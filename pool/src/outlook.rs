@@ -81,7 +81,7 @@ impl Outlook {
         match change {
             Change::Role { endpoint: id, from, to } => {
                 let Some(entry) = endpoint(id) else { return };
-                tracing::info!(endpoint = %entry.endpoint.address, from = from.as_str(), to = to.as_str(), "role");
+                tracing::info!(endpoint = %entry.endpoint.address, from = from.name(), to = to.name(), "role");
                 let changed = *from != Role::Unknown && *to != Role::Unknown && from != to;
                 if changed {
                     entry.endpoint.retire_backends();
@@ -96,7 +96,7 @@ impl Outlook {
             }
             Change::Reads { endpoint: id, why_not } => {
                 let Some(entry) = endpoint(id) else { return };
-                let reads = why_not.map_or("yes", |why| why.as_str());
+                let reads = why_not.map_or("yes", |why| why.name());
                 tracing::info!(endpoint = %entry.endpoint.address, reads, "reads");
             }
             Change::Primary(Ok(id)) => {

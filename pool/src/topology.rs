@@ -61,7 +61,7 @@ pub enum Role {
 
 impl Role {
     /// One word for metrics and the console.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Primary => "primary",

@@ -1,12 +1,14 @@
 //! What metrics and the console show of a cluster: values, taken at one moment.
 
+use crate::board::{Board, Entry};
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::health::Why;
+use crate::lag::Lag;
 use crate::net::Address;
 use crate::settings::RoleSetting;
 use crate::topology::{NoPrimary, Role};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cluster at one moment.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct View {
 pub struct EndpointView {
     /// The endpoint itself, with its counters.
     pub endpoint: Arc<Endpoint>,
+    /// Whether it answers its probes.
+    pub up: bool,
     /// What it is.
     pub role: Role,
     /// What the configuration says it is.
@@ -71,4 +75,27 @@ pub struct PoolView {
     pub in_use: u32,
     /// Sessions that wait in line.
     pub waiting: u32,
+}
+
+impl Entry {
+    /// This endpoint at `now`.
+    pub(crate) fn view(&self, board: &Board, now: Instant) -> EndpointView {
+        EndpointView {
+            endpoint: Arc::clone(&self.endpoint),
+            up: self.health.is_answering(),
+            role: self.role,
+            setting: self.setting,
+            weight: self.weight,
+            share: self.endpoint.share(),
+            lag: match board.lag(self, now) {
+                Lag::Known(lag) => Some(lag),
+                Lag::Unknown => None,
+            },
+            lag_bytes: board.lag_bytes(self),
+            probe_age: self.probed_at.map(|at| now.saturating_duration_since(at)),
+            why_not: self.why_not(),
+            timeline: self.timeline(),
+            error: self.error.clone(),
+        }
+    }
 }

@@ -182,7 +182,8 @@ impl CatalogBuilder {
         self
     }
 
-    /// Adds a volatile function of one composite argument, which `row.name` calls without parentheses.
+    /// Adds a volatile function that `row.name` calls without parentheses: one that can be called with a single
+    /// argument of a composite, record or polymorphic type. (`(expression).name` is judged without this.)
     pub fn add_volatile_attribute(&mut self, name: &str) -> &mut Self {
         self.catalog.attributes.insert(name.into());
         self

@@ -101,6 +101,11 @@ struct Verdict {
 impl Verdict {
     const CLEAN: Self = Self { unknown: false, writes: false, may_set_state: false, unsafe_name: None };
 
+    fn call(&mut self, may_set_state: bool) {
+        self.writes = true;
+        self.may_set_state |= may_set_state;
+    }
+
     fn refusal(&self, vouched: bool) -> Option<Reason> {
         if self.writes {
             Some(Reason::VolatileFunction)
@@ -123,10 +128,15 @@ fn look_up(detail: &Detail, catalog: &Catalog) -> Verdict {
         match judge(name, catalog) {
             Judgement::Reads => {}
             Judgement::Unknown => verdict.unknown = true,
-            Judgement::Writes { may_set_state } => {
-                verdict.writes = true;
-                verdict.may_set_state |= may_set_state;
-            }
+            Judgement::Writes { may_set_state } => verdict.call(may_set_state),
+        }
+    }
+    for field in &detail.fields {
+        // A name that the catalog does not know as a function is a field, once there is a catalog.
+        match catalog.function(None, field) {
+            Judgement::Writes { may_set_state } => verdict.call(may_set_state),
+            Judgement::Unknown => verdict.unknown |= !catalog.is_loaded(),
+            Judgement::Reads => {}
         }
     }
     let relation = |name: &Name| catalog.is_unsafe_relation(name.schema.as_deref(), &name.name);

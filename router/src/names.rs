@@ -19,6 +19,8 @@ pub(crate) struct Candidates {
     pub(crate) listed: Vec<Name>,
     /// Whatever else stands before a parenthesis.
     pub(crate) unlisted: Vec<Name>,
+    /// What is taken from an expression by a dot.
+    pub(crate) fields: Vec<String>,
     pub(crate) operators: Vec<String>,
     pub(crate) settings: Vec<String>,
 }
@@ -26,9 +28,9 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// What is known of a text that nobody parsed.
     pub(crate) fn into_detail(self) -> Detail {
-        let Self { mut listed, unlisted, operators, settings } = self;
+        let Self { mut listed, unlisted, fields, operators, settings } = self;
         listed.extend(unlisted);
-        Detail { functions: listed, relations: Vec::new(), operators, settings, complete: false }
+        Detail { functions: listed, relations: Vec::new(), fields, operators, settings, complete: false }
     }
 
     /// What is known of a text with the parser's help; nothing if the parser overlooked a candidate.
@@ -42,6 +44,7 @@ impl Candidates {
         Some(Detail {
             functions,
             relations: parsed.relations,
+            fields: self.fields.clone(),
             operators: self.operators.clone(),
             settings: self.settings.clone(),
             complete: true,
@@ -65,6 +68,9 @@ pub(crate) fn collect(text: &[u8], changes: bool) -> Candidates {
             _ => {}
         }
         scan.take(token);
+        if scan.chain.field && scan.last == Last::Label {
+            found.fields.push(fold(scan.chain.name, scan.chain.quoted));
+        }
     }
     found
 }

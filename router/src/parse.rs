@@ -92,6 +92,9 @@ impl Visitor for Collector {
         if let Statement::Insert(insert) = statement {
             self.parsed.others.extend(insert.table_alias.iter().map(|alias| fold(&alias.alias)));
         }
+        if matches!(statement, Statement::Insert(_) | Statement::Update(_) | Statement::Merge(_)) {
+            self.other("set");
+        }
         ControlFlow::Continue(())
     }
 
@@ -140,7 +143,13 @@ impl Visitor for Collector {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Function(function) => return self.function(&function.name),
+            Expr::Function(function) => {
+                if function.over.is_some() || function.filter.is_some() {
+                    self.other("over");
+                    self.other("filter");
+                }
+                return self.function(&function.name);
+            }
             Expr::Cast { data_type: DataType::Custom(name, _), .. } => {
                 self.parsed.others.extend(plain(name).map(|name| name.name));
             }

@@ -70,6 +70,8 @@ pub struct Detail {
     pub functions: Vec<Name>,
     /// Every relation that is read or written; complete only if `complete`.
     pub relations: Vec<Name>,
+    /// Names taken from an expression, as in `(a).b`: fields, or functions of one argument.
+    pub fields: Vec<String>,
     /// Operators that are not built in.
     pub operators: Vec<String>,
     /// Settings with a dot in their name that the text sets: `pg_settings` does not show them.
@@ -204,6 +206,7 @@ fn join_details(one: Option<Arc<Detail>>, two: Option<&Arc<Detail>>) -> Option<A
     let joined = Arc::make_mut(&mut one);
     joined.functions.extend_from_slice(&two.functions);
     joined.relations.extend_from_slice(&two.relations);
+    joined.fields.extend_from_slice(&two.fields);
     joined.operators.extend_from_slice(&two.operators);
     joined.settings.extend_from_slice(&two.settings);
     joined.complete &= two.complete;

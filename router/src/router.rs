@@ -49,7 +49,7 @@ impl Default for Limits {
 }
 
 /// Texts from this length on are looked up before they are read.
-const LOOK_UP_MIN: usize = 512;
+const LOOK_UP_MIN: usize = 256;
 /// How many times `text_max` a plain change of data may be and still be read for its effects.
 const CHANGE_FACTOR: usize = 4;
 
@@ -171,7 +171,8 @@ impl Router {
         let detail = match parsed.and_then(|parsed| candidates.resolve(parsed)) {
             Some(detail) => detail,
             None => {
-                if statement.plan.may_read() && statement.needs_names {
+                // Without a call to resolve, the first level's word stands.
+                if statement.plan.may_read() && !candidates.unlisted.is_empty() {
                     let reason = if small { Reason::Unparseable } else { Reason::TooComplex };
                     statement.plan = Plan::write(reason, statement.plan.effects);
                 }

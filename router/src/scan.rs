@@ -17,6 +17,8 @@ pub(crate) struct Findings {
     pub(crate) effects: Effects,
     /// Some name before a parenthesis is no keyword and no listed function.
     pub(crate) unknown_calls: bool,
+    /// `(expression).name` may be a call of a function of one argument.
+    pub(crate) unknown_fields: bool,
     /// Some operator is not built in.
     pub(crate) unknown_operators: bool,
     /// `set_config` names a setting with a dot.
@@ -36,8 +38,13 @@ pub(crate) enum Last<'a> {
     Word(&'a [u8]),
     /// A word or quoted text that can only be a name.
     Label,
+    /// A dot within a qualified name.
     Dot,
+    /// A dot behind an expression: what follows is a field, or a function of one argument in disguise.
+    FieldDot,
     Close,
+    /// A parameter or a subscript, of which a field may be taken.
+    Value,
     Other,
 }
 
@@ -49,6 +56,15 @@ pub(crate) struct Chain<'a> {
     pub(crate) schema: Option<(&'a [u8], bool)>,
     /// What stands before the whole name.
     pub(crate) before: Last<'a>,
+    /// It is taken from an expression.
+    pub(crate) field: bool,
+}
+
+impl Chain<'_> {
+    /// The last part of the name, folded.
+    pub(crate) fn folded(&self) -> Folded {
+        if self.quoted { Folded::quoted(self.name) } else { Folded::word(self.name) }
+    }
 }
 
 /// What a parenthesis after a name opens.
@@ -68,6 +84,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) chain: Chain<'a>,
     /// The statement is known to change data, so columns after a name are no danger.
     pub(crate) changes: bool,
+    /// Behind `DISTINCT ON (..)` a name before a parenthesis may be any function.
+    distinct_on: bool,
     pub(crate) depth: i32,
     ended: bool,
 }
@@ -77,13 +95,14 @@ const ARGUMENT_TOKENS_MAX: usize = 64;
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(lexer: Lexer<'a>) -> Self {
-        let chain = Chain { name: b"", quoted: false, schema: None, before: Last::Start };
+        let chain = Chain { name: b"", quoted: false, schema: None, before: Last::Start, field: false };
         Self {
             lexer,
             found: Findings::default(),
             last: Last::Start,
             chain,
             changes: false,
+            distinct_on: false,
             depth: 0,
             ended: false,
         }
@@ -113,13 +132,7 @@ impl<'a> Scan<'a> {
         self.found.tokens += 1;
         self.last = match token {
             Token::Word(word) => self.word(word),
-            Token::Quoted(name) => {
-                self.extend(name, true);
-                if name.len() >= 7 {
-                    self.temporary(name);
-                }
-                Last::Label
-            }
+            Token::Quoted(name) => self.quoted(name),
             Token::Open => {
                 self.depth += 1;
                 self.open();
@@ -130,7 +143,7 @@ impl<'a> Scan<'a> {
                 self.found.unbalanced |= self.depth < 0;
                 Last::Close
             }
-            Token::Dot => Last::Dot,
+            Token::Dot => self.dot(),
             Token::Operator(symbol) => {
                 self.found.unknown_operators |=
                     !plain_operator(symbol) && !functions::is_builtin_operator(symbol);
@@ -144,23 +157,59 @@ impl<'a> Scan<'a> {
                 self.found.unbalanced = true;
                 Last::Other
             }
-            Token::Text(_) | Token::OtherText | Token::Number | Token::Parameter => Last::Other,
-            Token::Comma | Token::Punctuation => Last::Other,
+            Token::Parameter | Token::Punctuation => Last::Value,
+            Token::Text(_) | Token::OtherText | Token::Number | Token::Comma => Last::Other,
         };
+    }
+
+    fn dot(&self) -> Last<'a> {
+        match self.last {
+            Last::Close | Last::Value => Last::FieldDot,
+            Last::Label if self.chain.field => Last::FieldDot,
+            _ => Last::Dot,
+        }
     }
 
     /// Begins a name, or goes on with a qualified one.
     fn extend(&mut self, name: &'a [u8], quoted: bool) {
-        let (schema, before) = match self.last {
-            Last::Dot => (Some((self.chain.name, self.chain.quoted)), self.chain.before),
-            before => (None, before),
+        let before = self.last;
+        let field = before == Last::FieldDot;
+        self.chain = match before {
+            Last::Dot => {
+                let schema = Some((self.chain.name, self.chain.quoted));
+                Chain { name, quoted, schema, before: self.chain.before, field }
+            }
+            _ => Chain { name, quoted, schema: None, before, field },
         };
-        self.chain = Chain { name, quoted, schema, before };
+        if field {
+            self.field();
+        }
+    }
+
+    /// `(1).f` calls `f(1)`, if it is no field.
+    fn field(&mut self) {
+        match functions::builtin(self.chain.folded().bytes()) {
+            Builtin::ReadOnly | Builtin::SetConfig => {}
+            Builtin::Primary(reason, effects) => {
+                self.danger(reason);
+                self.found.effects |= effects;
+            }
+            Builtin::Unlisted => self.found.unknown_fields = true,
+        }
+    }
+
+    fn quoted(&mut self, name: &'a [u8]) -> Last<'a> {
+        self.extend(name, true);
+        if name.len() >= 7 {
+            self.temporary(name);
+            self.settings_view(name);
+        }
+        Last::Label
     }
 
     fn word(&mut self, word: &'a [u8]) -> Last<'a> {
         let label = match self.last {
-            Last::Dot => true,
+            Last::Dot | Last::FieldDot => true,
             Last::Word(before) => is(before, b"as") && !is_any(word, &[b"materialized", b"not"]),
             _ => false,
         };
@@ -168,6 +217,7 @@ impl<'a> Scan<'a> {
         self.extend(word, false);
         if word.len() >= 7 && word[2] == b'_' {
             self.temporary(word);
+            self.settings_view(word);
             if !label || before == Last::Dot {
                 self.server_state(word);
             }
@@ -176,7 +226,10 @@ impl<'a> Scan<'a> {
             return Last::Label;
         }
         match word.len() {
-            2 if is_any(word, &[b"no"]) => self.after_for(before),
+            2 if is(word, b"no") => self.after_for(before),
+            2 if is(word, b"on") => {
+                self.distinct_on |= matches!(before, Last::Word(word) if is(word, b"distinct"))
+            }
             3 if is(word, b"key") => self.after_for(before),
             4 if is(word, b"into") => self.danger(Reason::SelectInto),
             4 if is(word, b"temp") => self.temporary_target(before),
@@ -220,6 +273,13 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// An update of `pg_settings` sets what it updates.
+    fn settings_view(&mut self, name: &[u8]) {
+        if self.changes && is(name, b"pg_settings") {
+            self.found.effects |= Effects::SETTINGS;
+        }
+    }
+
     /// Views that show the state of the server or session that is asked.
     fn server_state(&mut self, name: &[u8]) {
         const PREFIXES: [&[u8]; 6] =
@@ -246,7 +306,7 @@ impl<'a> Scan<'a> {
 
     /// What the parenthesis that just opened makes of the name before it.
     pub(crate) fn call(&mut self) -> Call {
-        let Chain { name, quoted, schema, before } = self.chain;
+        let Chain { quoted, schema, before, .. } = self.chain;
         match (self.last, schema) {
             (Last::Word(_) | Last::Label, _) => {}
             _ => return Call::None,
@@ -254,17 +314,20 @@ impl<'a> Scan<'a> {
         if matches!(before, Last::Word(word) if is(word, b"into")) {
             return Call::None;
         }
-        let folded = if quoted { Folded::quoted(name) } else { Folded::word(name) };
+        let folded = self.chain.folded();
         if let Some((schema, chain_quoted)) = schema {
             return if is_pg_catalog(schema, chain_quoted) { listed(folded.bytes()) } else { Call::Unknown };
         }
         if !quoted && matches!(self.last, Last::Word(_)) {
             let keyword = if let Last::Word(word) = before { Some(word) } else { None };
-            // The columns of `INSERT INTO t (..)` and `ON CONFLICT (..)`; neither is found in a read.
-            if self.changes && folded.bytes() == b"conflict" && keyword.is_some_and(|word| is(word, b"on")) {
+            if self.changes && words::precedes_columns(folded.bytes(), keyword) {
                 return Call::None;
             }
-            if words::precedes_parenthesis(folded.bytes(), keyword, before == Last::Close) {
+            if words::precedes_parenthesis(
+                folded.bytes(),
+                keyword,
+                before == Last::Close && !self.distinct_on,
+            ) {
                 return Call::None;
             }
             match folded.bytes() {

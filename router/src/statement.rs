@@ -69,7 +69,11 @@ fn conclude(judged: Judged, found: &Findings, whole: Range<usize>) -> Statement 
     if found.strange {
         plan = Plan::write(Reason::Unparseable, plan.effects | Effects::UNKNOWN);
     }
-    let calls = judged.runs_calls && (found.unknown_calls || (plan.may_read() && found.unknown_operators));
+    if found.unbalanced && plan.may_read() {
+        plan = Plan::write(Reason::Unparseable, plan.effects);
+    }
+    let calls = judged.runs_calls
+        && (found.unknown_calls || found.unknown_fields || (plan.may_read() && found.unknown_operators));
     Statement {
         plan,
         needs_names: calls || found.custom_settings,
@@ -117,7 +121,6 @@ fn verdict(found: &Findings) -> Plan {
     match found.danger {
         Some(Reason::SelectInto) => Plan::write(Reason::SelectInto, Effects::DDL),
         Some(reason) => Plan::write(reason, Effects::empty()),
-        None if found.unbalanced => Plan::write(Reason::Unparseable, Effects::empty()),
         None => Plan::read(),
     }
 }
@@ -135,16 +138,14 @@ fn explain(scan: &mut Scan<'_>) -> Judged {
             _ => return write(Reason::Unparseable, Effects::UNKNOWN),
         }
     };
+    // What opens behind the word EXPLAIN is no call.
+    scan.found.unknown_calls = false;
     let before = scan.found.effects;
     scan.run();
     let plan = match verb {
         Verb::Query | Verb::Change if !analyze => {
             scan.found.effects = before;
-            return if scan.found.unbalanced {
-                write(Reason::Unparseable, Effects::empty())
-            } else {
-                Plan::read().into()
-            };
+            return Plan::read().into();
         }
         Verb::Query => verdict(&scan.found),
         Verb::Change => Plan::write(Reason::Write, Effects::empty()),
@@ -189,6 +190,7 @@ fn copy(scan: &mut Scan<'_>) -> Judged {
     let mut body = None;
     let mut token = scan.step();
     if token == Some(Token::Open) {
+        scan.found.unknown_calls = false;
         let start = scan.lexer.end();
         while scan.depth > 0 && token.is_some() {
             token = scan.step();

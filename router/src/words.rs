@@ -151,12 +151,18 @@ pub(crate) fn precedes_parenthesis(folded: &[u8], before: Option<&[u8]>, closed:
     match folded {
         b"over" | b"filter" => closed,
         b"by" => after(&[b"group", b"order", b"partition"]),
-        b"rollup" | b"cube" => after(&[b"by"]),
         b"sets" => after(&[b"grouping"]),
         b"materialized" => after(&[b"as"]),
         b"xmlnamespaces" | b"xmlpi" | b"xmlroot" | b"xmlserialize" | b"xmltable" => true,
         _ => false,
     }
+}
+
+/// Whether a word of a statement that changes data stands before a list of columns: `ON CONFLICT (..)`, and
+/// `THEN INSERT (..)` in a `MERGE`. In a query the same words may be calls.
+pub(crate) fn precedes_columns(folded: &[u8], before: Option<&[u8]>) -> bool {
+    let after = |keyword: &[u8]| before.is_some_and(|word| is(word, keyword));
+    (folded == b"conflict" && after(b"on")) || (folded == b"insert" && after(b"then"))
 }
 
 /// A name folded as PostgreSQL folds it: lower case unless quoted, at most 63 bytes.

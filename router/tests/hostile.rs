@@ -21,7 +21,7 @@ fn check(texts: impl FnOnce() -> Vec<Vec<u8>> + Send + 'static, expect: fn(&Plan
             expect(&plan, route.target, text.len());
         }
     };
-    thread::Builder::new().stack_size(STACK).spawn(body).unwrap().join().unwrap();
+    thread::Builder::new().stack_size(STACK).spawn(body).expect("a thread").join().expect("no panic");
 }
 
 fn repeat(head: &str, unit: &str, times: usize, tail: &str) -> Vec<u8> {

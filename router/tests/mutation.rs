@@ -27,9 +27,12 @@ impl Random {
 
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/postgres");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("the folder of cases")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     files.sort();
-    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    let texts = files.iter().map(|file| fs::read_to_string(file).expect("a file of cases"));
     texts
         .flat_map(|text| {
             let blocks = text.split("\n\n").filter_map(|block| block.trim().rsplit_once("\n--> "));

@@ -99,7 +99,7 @@ fn run(router: &Router, catalog: &Catalog, text: &str, expected: &str) -> Result
 
 fn check(file: &str, catalog: &Catalog) -> usize {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/postgres").join(file);
-    let cases = fs::read_to_string(&path).unwrap();
+    let cases = fs::read_to_string(&path).expect("a file of cases");
     let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());
     let mut failures = Vec::new();
     let mut count = 0;

@@ -14,6 +14,7 @@ use std::io;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Config, Connection, NoTls, Row, Statement};
 
@@ -63,13 +64,16 @@ impl Layout {
     }
 }
 
-/// A signed-in connection, and what must be polled for it to move.
-pub type Link = (Client, Connection<Stream, tokio_postgres::tls::NoTlsStream>);
+/// What must be polled for a client of the library to move.
+type LinkConnection = Connection<Stream, NoTlsStream>;
+
+/// A signed-in connection of the library's, and what must be polled for it to move.
+pub type Link = (Client, LinkConnection);
 
 /// Connects and signs in, with settings that no user of the database can bend.
 pub(crate) async fn connect(address: &Address, route: &Route, user: &ProbeUser) -> io::Result<Link> {
-    let stream =
-        encrypted(net::connect(address, route.timeout, &route.keepalive).await?, address, route).await?;
+    let stream = net::connect(address, route.timeout, &route.keepalive).await?;
+    let stream = encrypted(stream, address, route).await?;
     let mut config = Config::new();
     config.user(&user.user).dbname(&user.database).application_name("splitpool probe");
     config.options("-c search_path=pg_catalog -c statement_timeout=0").ssl_mode(SslMode::Disable);
@@ -82,38 +86,17 @@ pub(crate) async fn connect(address: &Address, route: &Route, user: &ProbeUser) 
 /// A signed-in connection that is asked over and over.
 pub(crate) struct Control {
     client: Client,
-    connection: ControlConnection,
+    connection: LinkConnection,
     question: Statement,
     layout: Layout,
     identity: Option<u64>,
     first: bool,
 }
 
-/// The connection of a client from the library, to be driven by a task of its own.
-pub type ControlConnection = Connection<Stream, tokio_postgres::tls::NoTlsStream>;
-
-/// Connects and signs in to `database`, for questions of Splitpool's own.
-pub(crate) async fn sign_in(
-    address: &Address,
-    route: &Route,
-    user: &ProbeUser,
-    database: &str,
-) -> io::Result<(Client, ControlConnection)> {
-    let stream = net::connect(address, route.timeout, &route.keepalive).await?;
-    let stream = encrypted(stream, address, route).await?;
-    let mut config = Config::new();
-    config.user(&user.user).dbname(database).application_name("splitpool probe");
-    config.options("-c search_path=pg_catalog -c statement_timeout=0").ssl_mode(SslMode::Disable);
-    if let Some(password) = &user.password {
-        config.password(password.expose());
-    }
-    config.connect_raw(stream, NoTls).await.map_err(into_io)
-}
-
 impl Control {
     /// Connects and signs in.
     pub async fn open(address: &Address, route: &Route, user: &ProbeUser) -> io::Result<Self> {
-        let (client, mut connection) = sign_in(address, route, user, &user.database).await?;
+        let (client, mut connection) = connect(address, route, user).await?;
         let prepare = async {
             let question = client.prepare(QUESTION).await?;
             let layout = client.query_one(LAYOUT, &[]).await?;
@@ -155,7 +138,7 @@ impl Control {
 
 /// Awaits `answer` while the connection does its part; one that ends has no answer.
 async fn driving<T>(
-    connection: &mut ControlConnection,
+    connection: &mut LinkConnection,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> io::Result<T> {
     let mut answer = std::pin::pin!(answer);

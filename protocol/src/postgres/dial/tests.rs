@@ -61,7 +61,7 @@ struct Meeting {
     to_dial: usize,
 }
 
-/// Lets a dial meet a login. `shown` and `seen` are the certificates at either end.
+/// Lets a dial meet a login. The certificates are the one that was shown and the one that was seen.
 fn meet(
     dial: DialTerms,
     login: LoginTerms,

@@ -35,6 +35,9 @@ WITH x AS (SELECT 1) DELETE FROM t USING x
 WITH x AS (SELECT 1) MERGE INTO t USING x ON true WHEN MATCHED THEN DO NOTHING
 --> primary write
 
+INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET (a, b) = (1, stable_fn(2)) WHERE t.c = excluded.c
+--> primary write
+
 --: SELECT INTO, the parser's blind spot
 SELECT * INTO t FROM s
 --> primary write ddl @select_into

@@ -265,8 +265,12 @@ WITH volatile_fn(a) AS (SELECT 1) SELECT volatile_fn(1) FROM volatile_fn
 --> primary read unknown
 
 --: named and variadic arguments
-SELECT stable_fn(a => 1, VARIADIC b => ARRAY[1])
+SELECT stable_fn(a => 1, b => ARRAY[1])
 --> replica read
+
+--: what the parser does not know is no read, however harmless
+SELECT stable_fn(1, VARIADIC ARRAY[1])
+--> primary write @unparseable
 
 --: DML and functions
 INSERT INTO t VALUES (volatile_fn(1))
@@ -309,3 +313,48 @@ SELECT a OPERATOR(public.<%>) b FROM t
 
 SELECT a OPERATOR(pg_catalog.+) b FROM t
 --> replica read
+
+--: a function of one argument can be called like a field: PostgreSQL takes the lock
+SELECT (1::bigint).pg_advisory_lock
+--> primary write advisory_lock
+
+SELECT (x.a)."pg_advisory_lock" FROM (SELECT 1::bigint a) x
+--> primary write advisory_lock
+
+SELECT ('s'::regclass) . /* c */ NextVal
+--> primary write @side_effect
+
+SELECT a[1].nextval, $1.lo_unlink FROM t
+--> primary write @side_effect
+
+SELECT (x).volatile_fn FROM t x
+--> primary read unknown @volatile_function
+
+SELECT (x).a.volatile_fn FROM t x
+--> primary read unknown @volatile_function
+
+SELECT (1).stable_fn, (x).lower, (x).street, (x).*, ((x).a).b FROM t x
+--> replica read
+
+--: names that stand before a parenthesis as keywords, and as functions where nothing closes before them
+SELECT DISTINCT ON (a) over(b) FROM t
+--> primary read unknown @unknown_function
+
+SELECT DISTINCT ON (a) filter(b) FROM t
+--> primary read unknown @unknown_function
+
+SELECT DISTINCT ON (a) a, sum(b) FILTER (WHERE c) OVER (ORDER BY d) FROM t
+--> replica read
+
+SELECT 1 ORDER BY cube(1)
+--> primary read unknown @unknown_function
+
+SELECT join((SELECT 1))
+--> primary read unknown @unknown_function
+
+--: pg_settings is SET in disguise
+UPDATE pg_settings SET setting = 'x' WHERE name = 'search_path'
+--> primary write settings
+
+UPDATE pg_catalog."pg_settings" SET setting = 'x'
+--> primary write settings

@@ -16,3 +16,6 @@ SELECT a <%> b FROM t
 
 WITH RECURSIVE t(n) AS (VALUES (1)) SELECT n FROM t
 --> replica read
+
+SELECT (a).b FROM t
+--> primary read unknown @unknown_function
