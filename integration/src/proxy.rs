@@ -190,7 +190,9 @@ impl Proxy {
     pub fn swap_volume(&mut self, config: Config) {
         let root = self.scratch.path();
         let old = fs::read_link(root.join("..data")).expect("the volume's link");
-        let new = format!("..{}", root.read_dir().expect("our own directory").count() + 1);
+        let number =
+            old.to_string_lossy().trim_start_matches("..").parse::<u32>().expect("a number after two dots");
+        let new = format!("..{}", number + 1);
         fs::create_dir(root.join(&new)).expect("our own directory");
         fs::write(root.join(&new).join("splitpool.toml"), config.to_string()).expect("our own directory");
         std::os::unix::fs::symlink(&new, root.join("..data_tmp")).expect("our own directory");

@@ -300,7 +300,13 @@ impl Server {
 
     /// Goes on applying.
     pub fn resume_replay(&self) {
-        self.sql("SELECT pg_wal_replay_resume()").ok();
+        // Replay may go on, and cancel this very statement, before it is answered: ask until it has.
+        until("replay goes on", PATIENCE, || {
+            let mut admin = self.admin();
+            admin.query("SELECT pg_wal_replay_resume()");
+            let state = admin.query("SELECT pg_get_wal_replay_pause_state() = 'not paused'");
+            state.error.is_none().then(|| state.value()).filter(|resumed| resumed == "t")
+        });
     }
 
     /// Makes a replica a primary.

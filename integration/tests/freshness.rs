@@ -10,6 +10,9 @@ use integration::{Raise, Stage, Wire, frame, holds, until};
 const SCHEMA: &str =
     "CREATE TABLE kv (k int PRIMARY KEY, v int); INSERT INTO kv SELECT n, 0 FROM generate_series(1, 64) n";
 
+/// Asks a server for its name.
+const WHERE: &str = "SELECT current_setting('cluster_name')";
+
 /// What a run of write-then-read pairs showed.
 #[derive(Debug, Default)]
 struct Seen {
@@ -32,7 +35,7 @@ fn pair(wire: &mut Wire, key: usize, value: usize, seen: &mut Seen) {
         }
         _ => drop(wire.query(&format!("BEGIN; {write}; COMMIT")).ok()),
     }
-    let read = "SELECT v, pg_is_in_recovery() FROM kv WHERE k = ";
+    let read = "SELECT v, current_setting('cluster_name') FROM kv WHERE k = ";
     let reply = if seen.pairs.is_multiple_of(3) {
         wire.execute(&format!("{read} $1"), &[&key]).ok()
     } else {
@@ -41,7 +44,7 @@ fn pair(wire: &mut Wire, key: usize, value: usize, seen: &mut Seen) {
     let cell = |n: usize| reply.rows[0][n].clone().unwrap_or_default();
     seen.pairs += 1;
     seen.misses += usize::from(cell(0) != value);
-    seen.on_replicas += usize::from(cell(1) == "t");
+    seen.on_replicas += usize::from(cell(1) != "primary");
 }
 
 fn pairs(stage: &Stage, sessions: usize, each: usize) -> Seen {
@@ -87,7 +90,7 @@ fn a_session_reads_its_own_writes() {
     assert_eq!(seen.misses, 0);
     // A session that has not written reads on replicas, however many it has seen written.
     let mut wire = stage.proxy.session();
-    let on_replicas = (0..50).filter(|_| wire.value("SELECT pg_is_in_recovery()") == "t").count();
+    let on_replicas = (0..50).filter(|_| wire.value(WHERE) != "primary").count();
     assert!(on_replicas > 25, "{on_replicas} of 50 reads reached a replica");
 }
 
@@ -145,10 +148,10 @@ fn strong_reads_on_the_primary() {
     let mut wire = stage.proxy.session();
     wire.query("SET splitpool.consistency = 'strong'").ok();
     for _ in 0..20 {
-        assert_eq!(wire.value("SELECT pg_is_in_recovery()"), "f");
+        assert_eq!(wire.value(WHERE), "primary");
     }
     wire.query("SET splitpool.consistency = 'eventual'").ok();
-    holds("in recovery", Duration::from_secs(5), "t".to_owned(), || wire.value("SELECT pg_is_in_recovery()"));
+    holds("who reads", Duration::from_secs(5), "replica1".to_owned(), || wire.value(WHERE));
 }
 
 fn lag(stage: &Stage, replica: usize) -> Option<f64> {
@@ -253,9 +256,9 @@ fn when_all_replicas_are_late_the_fallback_decides() {
         }
         stage
     };
-    let ask = "SELECT pg_is_in_recovery() FROM kv WHERE k = 1";
-    assert_eq!(stage("primary").proxy.session().value(ask), "f");
-    assert_eq!(stage("stale").proxy.session().value(ask), "t");
+    let ask = "SELECT current_setting('cluster_name') FROM kv WHERE k = 1";
+    assert_eq!(stage("primary").proxy.session().value(ask), "primary");
+    assert_eq!(stage("stale").proxy.session().value(ask), "replica1");
     let refusing = stage("error");
     let reply = refusing.proxy.session().query(ask);
     assert!(reply.error.is_some() && reply.status == b'I', "{reply:?}");

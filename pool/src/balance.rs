@@ -103,3 +103,6 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
         at
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,8 @@ pub(crate) struct Entry {
     pub covered_at: Option<Instant>,
     pub probed_at: Option<Instant>,
     steady_since: Option<Instant>,
+    /// Where it wrote, when it was sampled without being the primary.
+    written: Option<(Position, Instant)>,
     pub error: Option<String>,
 }
 
@@ -98,6 +100,7 @@ impl Entry {
             covered_at: None,
             probed_at: None,
             steady_since: None,
+            written: None,
             error: None,
         }
     }
@@ -200,6 +203,7 @@ impl Board {
         if !entry.health.is_answering() {
             entry.seen = None;
             entry.steady_since = None;
+            entry.written = None;
             if answered_before {
                 changes.push(Change::Down { endpoint: id });
             }
@@ -226,6 +230,7 @@ impl Board {
         if election.primary != self.primary {
             changes.push(Change::Primary(election.primary));
         }
+        let reigns = self.incarnation.map(|incarnation| incarnation.number);
         self.enthrone(&election, now);
         for (entry, candidate) in self.entries.iter_mut().zip(&candidates) {
             let role = topology::role(candidate, &election);
@@ -244,6 +249,9 @@ impl Board {
                 entry.endpoint.replays.lock().clone_from(&History::default());
             }
         }
+        if reigns != self.incarnation.map(|incarnation| incarnation.number) {
+            self.cover(now);
+        }
         changes
     }
 
@@ -253,10 +261,14 @@ impl Board {
         if let (Ok(primary), true) = (election.primary, reign != self.past.primary) {
             let number = self.incarnation.map_or(1, |incarnation| incarnation.number + 1);
             self.incarnation = Some(Incarnation { number, since: now, primary });
-            let entry = self.entries.iter().find(|entry| entry.endpoint.id == primary);
-            let shared = entry.and_then(|entry| entry.replayed).unwrap_or_default();
+            let entry = self.entries.iter_mut().find(|entry| entry.endpoint.id == primary);
+            let (shared, written) =
+                entry.map_or((None, None), |entry| (entry.replayed, entry.written.take()));
             let mut trail = self.trail.lock();
-            *trail = trail.up_to(shared);
+            *trail = trail.up_to(shared.unwrap_or_default());
+            if let Some((position, started)) = written {
+                trail.record(position, started);
+            }
         }
         self.vanished_at = match election.primary {
             Ok(_) => None,
@@ -272,11 +284,8 @@ impl Board {
         let Some(entry) = self.entries.get_mut(at) else { return };
         match (entry.role, sample.position) {
             (Role::Primary, Some(position)) => {
-                let mut trail = self.trail.lock();
-                trail.record(position, sample.started);
-                for entry in &mut self.entries {
-                    entry.covered_at = entry.replayed.and_then(|replayed| trail.covered_at(replayed));
-                }
+                self.trail.lock().record(position, sample.started);
+                self.cover(now);
             }
             (Role::Replica, position) => {
                 if let Some(position) = position {
@@ -286,7 +295,22 @@ impl Board {
                 }
                 entry.health.measured(Lag::since(entry.covered_at, reference), self.bounds, now);
             }
+            // Should it be elected next, its trail begins with this.
+            (_, Some(position)) if !sample.seen.recovering => {
+                entry.written = Some((position, sample.started))
+            }
             _ => {}
+        }
+    }
+
+    /// The trail grew: what replicas are known to have replayed may now cover more.
+    fn cover(&mut self, now: Instant) {
+        let trail = self.trail.lock();
+        for entry in &mut self.entries {
+            entry.covered_at = entry.replayed.and_then(|replayed| trail.covered_at(replayed));
+            if entry.role == Role::Replica && entry.health.is_answering() && entry.health.is_new() {
+                entry.health.measured(Lag::since(entry.covered_at, now), self.bounds, now);
+            }
         }
     }
 
@@ -346,3 +370,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ fn survey(scene: &impl Scene, terms: &Terms<'_>, floor: Option<Position>) -> Sur
 fn is_excluded(terms: &Terms<'_>, id: EndpointId) -> bool {
     terms.exclude == Some(id) || (!terms.excluded.is_empty() && terms.excluded.contains(&id))
 }
+
+#[cfg(test)]
+mod tests;

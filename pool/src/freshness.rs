@@ -166,3 +166,6 @@ impl Freshness {
         self.mark = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

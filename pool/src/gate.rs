@@ -119,3 +119,6 @@ impl Gate {
         (self.size() + self.debt.load(Relaxed)).saturating_sub(free)
     }
 }
+
+#[cfg(test)]
+mod tests;

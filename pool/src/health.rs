@@ -139,6 +139,11 @@ impl Health {
         };
     }
 
+    /// Whether it never served: then it need not wait for its own next probe once its lag is known.
+    pub fn is_new(&self) -> bool {
+        matches!(self.fitness, Fitness::New(_))
+    }
+
     /// A probe was not answered in time. One may be an accident.
     pub fn silent(&mut self) {
         self.silent += 1;
@@ -186,3 +191,6 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

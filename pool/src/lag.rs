@@ -105,3 +105,6 @@ impl Lag {
         covered_at.map_or(Self::Unknown, |at| Self::Known(reference.saturating_duration_since(at)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(crate) struct Lane<P: Protocol> {
     desk: Arc<Desk>,
     closed: Arc<AtomicBool>,
     warming: AtomicBool,
+    /// The endpoint's generation when outdated backends were last closed.
+    swept: AtomicU32,
     store: bb8::Pool<Connector<P>>,
 }
 
@@ -78,7 +80,8 @@ impl<P: Protocol> Lane<P> {
             .error_sink(Box::new(Sink(desk.clone())))
             .build_unchecked(connector);
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(settings.size)));
-        Self { door, gate, settings, desk, closed, warming: AtomicBool::new(false), store }
+        let swept = AtomicU32::new(door.endpoint.generation());
+        Self { door, gate, settings, desk, closed, warming: AtomicBool::new(false), swept, store }
     }
 
     /// A backend, if one is idle and the gate has a place. Never waits, makes no system call.
@@ -155,6 +158,10 @@ impl<P: Protocol> Lane<P> {
 
     /// Closes what is idle and must not be lent again.
     pub fn close_outdated(&self) {
+        let generation = self.door.endpoint.generation();
+        if self.swept.swap(generation, Relaxed) == generation && !self.closed.load(Relaxed) {
+            return;
+        }
         let idle = self.store.state().idle_connections;
         let mut cx = Context::from_waker(Waker::noop());
         // All are popped before any is dropped: a good one goes back to where it would be popped again.

@@ -31,6 +31,8 @@ pub mod net;
 mod outlook;
 mod probe;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod view;
 

@@ -151,6 +151,7 @@ pub fn role(candidate: &Candidate, election: &Election) -> Role {
         RoleSetting::Primary if seen.recovering => Role::Misplaced,
         RoleSetting::Replica if !seen.recovering => Role::Misplaced,
         _ if seen.recovering => Role::Replica,
+        _ if election.primary == Err(NoPrimary::NotProbed) => Role::Unknown,
         _ => Role::Rival,
     }
 }
@@ -177,3 +178,6 @@ fn why_none(candidates: &[Candidate], past: Past) -> NoPrimary {
         NoPrimary::AllReplicas
     }
 }
+
+#[cfg(test)]
+mod tests;

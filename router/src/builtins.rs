@@ -5,7 +5,8 @@
 //! need a transaction id, ask about WAL, recovery, statistics or session state, read files, or run SQL from
 //! text; plus a few volatile ones that change nothing (`random`, `pg_sleep`, `clock_timestamp`, sizes) and the
 //! SQL/JSON constructors of later versions. `PRIMARY_ONLY` holds all others. Type input, output and support
-//! functions are left out, and so unknown. What a function leaves behind in the session is not said here but in `functions`.
+//! functions are left out, and so unknown. What a function leaves behind in the session is not said here but
+//! in `functions`.
 
 /// Built-in functions that may run on a replica.
 #[rustfmt::skip]

@@ -17,6 +17,7 @@ mod fingerprint;
 mod functions;
 mod hint;
 mod lexer;
+mod lookahead;
 mod memory;
 mod names;
 mod parse;

@@ -7,6 +7,7 @@
 use crate::catalog::Catalog;
 use crate::functions;
 use crate::lexer::{Lexer, Token};
+use crate::lookahead;
 use crate::parse::Parsed;
 use crate::scan::{Call, Chain, Last, Scan};
 use crate::words::{Folded, is};
@@ -81,12 +82,8 @@ fn candidate(scan: &mut Scan<'_>, found: &mut Candidates) {
         Call::None => foreign_operator(scan, found),
         Call::Unknown => found.unlisted.push(name),
         Call::Builtin(functions::Builtin::SetConfig) => {
-            let argument = scan.lexer.clone().token();
-            if let Some(Token::Text(setting)) = argument
-                && setting.contains(&b'.')
-            {
-                found.settings.push(lower(setting));
-            }
+            let setting = lookahead::set_config(scan.lexer.clone()).name;
+            found.settings.extend(setting.filter(|name| name.contains(&b'.')).map(lower));
             found.listed.push(name);
         }
         Call::Builtin(_) => found.listed.push(name),
@@ -98,16 +95,9 @@ fn foreign_operator(scan: &Scan<'_>, found: &mut Candidates) {
     if !matches!(scan.last, Last::Word(word) if is(word, b"operator")) {
         return;
     }
-    let mut ahead = scan.lexer.clone();
-    let builtin = matches!(ahead.token(), Some(Token::Word(word)) if is(word, b"pg_catalog"));
-    while let Some(token) = ahead.token() {
-        match token {
-            Token::Operator(symbol) if !builtin => {
-                found.operators.push(String::from_utf8_lossy(symbol).into_owned());
-            }
-            Token::Word(_) | Token::Quoted(_) | Token::Dot | Token::Operator(_) => {}
-            _ => return,
-        }
+    if !lookahead::is_builtin_operator(scan.lexer.clone()) {
+        let symbol = lookahead::operator(scan.lexer.clone()).unwrap_or_default();
+        found.operators.push(String::from_utf8_lossy(symbol).into_owned());
     }
 }
 

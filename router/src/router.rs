@@ -76,7 +76,8 @@ impl Router {
         }
         let plan = self.judge(text);
         if plan.may_read() && self.memory.is_learned(text) {
-            return Plan { kind: Kind::Write, target: Target::Primary, reason: Reason::Learned, ..plan };
+            let kind = if plan.kind == Kind::Read { Kind::Write } else { plan.kind };
+            return Plan { kind, target: Target::Primary, reason: Reason::Learned, ..plan };
         }
         plan
     }

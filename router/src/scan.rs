@@ -6,6 +6,7 @@
 
 use crate::functions::{self, Builtin};
 use crate::lexer::{Lexer, Token};
+use crate::lookahead;
 use crate::words::{self, Folded, is, is_any};
 use crate::{Effects, Reason};
 
@@ -90,9 +91,6 @@ pub(crate) struct Scan<'a> {
     ended: bool,
 }
 
-/// Tokens looked at ahead for the arguments of `set_config`.
-const ARGUMENT_TOKENS_MAX: usize = 64;
-
 impl<'a> Scan<'a> {
     pub(crate) fn new(lexer: Lexer<'a>) -> Self {
         let chain = Chain { name: b"", quoted: false, schema: None, before: Last::Start, field: false };
@@ -109,12 +107,13 @@ impl<'a> Scan<'a> {
     }
 
     /// The next token of the statement, judged; none at its end, or at something strange.
+    #[inline]
     pub(crate) fn step(&mut self) -> Option<Token<'a>> {
         if self.found.strange || self.ended {
             return None;
         }
         let token = self.lexer.token();
-        if token.is_none() || (token == Some(Token::Semicolon) && self.depth <= 0) {
+        if token.is_none() || (matches!(token, Some(Token::Semicolon)) && self.depth <= 0) {
             self.ended = true;
             self.found.unbalanced |= self.depth != 0;
             return None;
@@ -331,44 +330,28 @@ impl<'a> Scan<'a> {
                 return Call::None;
             }
             match folded.bytes() {
-                b"operator" => return self.operator_syntax(),
-                b"join" if self.opens_query() => return Call::None,
+                b"operator" => {
+                    self.found.unknown_operators |= !lookahead::is_builtin_operator(self.lexer.clone());
+                    return Call::None;
+                }
+                b"join" if lookahead::opens_query(self.lexer.clone()) => return Call::None,
                 _ => {}
             }
         }
         listed(folded.bytes())
     }
 
-    /// `OPERATOR(pg_catalog.=)`, as psql writes it; another schema's operator is unknown.
-    fn operator_syntax(&mut self) -> Call {
-        let mut ahead = self.lexer.clone();
-        let schema = matches!(ahead.token(), Some(Token::Word(word)) if is(word, b"pg_catalog"));
-        let builtin = schema
-            && ahead.token() == Some(Token::Dot)
-            && matches!(ahead.token(), Some(Token::Operator(_)))
-            && ahead.token() == Some(Token::Close);
-        self.found.unknown_operators |= !builtin;
-        Call::None
-    }
-
-    fn opens_query(&self) -> bool {
-        let next = self.lexer.clone().token();
-        matches!(next, Some(Token::Word(word)) if is_any(word, &[b"select", b"values", b"with"]))
-    }
-
     /// `set_config(name, value, is_local)`: only a literal `true` says that nothing is left behind.
     fn set_config(&mut self) {
         self.danger(Reason::Session);
-        let mut ahead = self.lexer.clone();
-        let name = ahead.token();
-        let literal = ahead.token() == Some(Token::Comma);
-        if is_local(&mut ahead) {
+        let call = lookahead::set_config(self.lexer.clone());
+        if call.local {
             return;
         }
         self.found.effects |= Effects::SETTINGS;
-        match name {
-            Some(Token::Text(name)) if literal => self.found.custom_settings |= name.contains(&b'.'),
-            _ => self.found.effects |= Effects::UNKNOWN,
+        match call.name {
+            Some(name) => self.found.custom_settings |= name.contains(&b'.'),
+            None => self.found.effects |= Effects::UNKNOWN,
         }
     }
 }
@@ -387,23 +370,4 @@ fn listed(name: &[u8]) -> Call {
 /// The operators of nearly all texts, without a look into the table.
 fn plain_operator(symbol: &[u8]) -> bool {
     matches!(symbol, b"=" | b"*" | b"<" | b">" | b"+" | b"-" | b"/" | b"||" | b">=" | b"<=" | b"<>")
-}
-
-/// Skips the second argument and reads the third.
-fn is_local(ahead: &mut Lexer<'_>) -> bool {
-    let mut depth = 0;
-    for _ in 0..ARGUMENT_TOKENS_MAX {
-        match ahead.token() {
-            Some(Token::Open) => depth += 1,
-            Some(Token::Close) if depth == 0 => return false,
-            Some(Token::Close) => depth -= 1,
-            Some(Token::Comma) if depth == 0 => {
-                let local = matches!(ahead.token(), Some(Token::Word(word)) if is(word, b"true"));
-                return local && ahead.token() == Some(Token::Close);
-            }
-            Some(_) => {}
-            None => return false,
-        }
-    }
-    false
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::control;
 use crate::lexer::{Lexer, Token};
+use crate::lookahead::opens_query;
 use crate::scan::{Findings, Scan};
 use crate::words::{self, Verb, is, is_any};
 use crate::{Effects, Kind, Plan, Reason, Target};
@@ -133,7 +134,7 @@ fn explain(scan: &mut Scan<'_>) -> Judged {
             Some(Token::Word(word)) if is_any(word, &[b"analyze", b"analyse"]) => analyze = true,
             Some(Token::Word(word)) if is(word, b"verbose") => {}
             Some(Token::Word(word)) => break (scan.lexer.start(), words::verb(word)),
-            Some(Token::Open) if opens_query(scan) => break (scan.lexer.start(), Verb::Query),
+            Some(Token::Open) if opens_query(scan.lexer.clone()) => break (scan.lexer.start(), Verb::Query),
             Some(Token::Open) => analyze |= explain_options(scan),
             _ => return write(Reason::Unparseable, Effects::UNKNOWN),
         }
@@ -156,14 +157,6 @@ fn explain(scan: &mut Scan<'_>) -> Judged {
         ),
     };
     Judged { plan, runs_calls: true, body: Some(start..scan.lexer.end()) }
-}
-
-fn opens_query(scan: &Scan<'_>) -> bool {
-    match scan.lexer.clone().token() {
-        Some(Token::Open) => true,
-        Some(Token::Word(word)) => words::verb(word) == Verb::Query,
-        _ => false,
-    }
 }
 
 /// Reads `(ANALYZE, BUFFERS, ..)` behind its parenthesis and says whether the statement is run.

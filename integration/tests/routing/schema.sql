@@ -11,6 +11,7 @@ CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 500;
 CREATE MATERIALIZED VIEW totals AS SELECT account, sum(total) AS total FROM orders GROUP BY account;
 
+CREATE FUNCTION plain(a int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + 1';
 CREATE FUNCTION pure(a int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + 1';
 CREATE FUNCTION looks(a int) RETURNS text STABLE LANGUAGE sql AS 'SELECT owner FROM accounts WHERE id = a';
 CREATE FUNCTION looks_slowly(a int) RETURNS text STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT owner FROM accounts WHERE id = a); END';

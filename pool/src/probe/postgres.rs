@@ -175,3 +175,6 @@ fn into_io(error: tokio_postgres::Error) -> io::Error {
         None => io::Error::other(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -334,3 +334,6 @@ SELECT * FROM pg_catalog.pg_stat_activity
 
 SELECT * FROM pg_prepared_statements
 --> primary write
+
+COPY (SELECT 1 TO STDOUT
+--> primary copy unknown

@@ -358,3 +358,16 @@ UPDATE pg_settings SET setting = 'x' WHERE name = 'search_path'
 
 UPDATE pg_catalog."pg_settings" SET setting = 'x'
 --> primary write settings
+
+--: local, whatever the name
+SELECT set_config($1, $2, true)
+--> primary write
+
+SELECT set_config('a' || $1, coalesce($2, ('x')), true), 1
+--> primary write
+
+SELECT set_config(setting_name => 'a.b', new_value => 'x', is_local => true)
+--> primary write settings unknown
+
+SELECT set_config('a.b', 'true', NOT true)
+--> primary write settings :a.b

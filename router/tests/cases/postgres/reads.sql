@@ -245,3 +245,7 @@ SELECT (a, b) OVERLAPS (c, d), ROW(1, 2) = (1, 2) FROM t
 
 SELECT pg_catalog.lower('A'), "lower"('B'), PG_CATALOG.UPPER('c')
 --> replica read
+
+--: doubly parenthesised it looks like options; rare enough
+EXPLAIN ((SELECT 1))
+--> primary write unknown @unparseable

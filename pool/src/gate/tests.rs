@@ -1,0 +1,94 @@
+use super::Gate;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use tokio::task::yield_now;
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+#[tokio::test]
+async fn first_come_first_served_and_nobody_overtakes() {
+    let gate = Arc::new(Gate::new(1));
+    assert!(gate.try_enter());
+    let order = Arc::new(AtomicU32::new(0));
+    let mut waiters = Vec::new();
+    for number in 0..20 {
+        let (entrance, order) = (gate.clone(), order.clone());
+        waiters.push(tokio::spawn(async move {
+            assert!(entrance.enter(soon()).await);
+            assert_eq!(order.fetch_add(1, SeqCst), number);
+            yield_now().await;
+            entrance.leave();
+        }));
+        while gate.waiting() <= number {
+            yield_now().await;
+        }
+    }
+    gate.leave();
+    assert!(!gate.try_enter(), "a place that was given to a waiter is not free");
+    for waiter in waiters {
+        waiter.await.expect("no waiter panics");
+    }
+    assert_eq!((gate.inside(), gate.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_wait_and_leaves_no_trace() {
+    let gate = Gate::new(1);
+    assert!(gate.try_enter());
+    assert!(!gate.enter(Instant::now() + Duration::from_millis(20)).await);
+    assert_eq!((gate.inside(), gate.waiting()), (1, 0));
+    gate.leave();
+    assert!(gate.try_enter());
+}
+
+#[tokio::test]
+async fn grows_and_shrinks_while_in_use() {
+    let gate = Gate::new(3);
+    assert!(gate.try_enter() && gate.try_enter() && gate.try_enter());
+    gate.resize(1);
+    assert_eq!((gate.size(), gate.inside()), (1, 3), "nobody is thrown out");
+    gate.leave();
+    gate.leave();
+    assert!(!gate.try_enter(), "places go as their holders leave");
+    gate.resize(2);
+    assert!(gate.try_enter());
+    assert!(!gate.try_enter());
+    gate.resize(1);
+    gate.resize(4);
+    assert_eq!(gate.inside(), 2, "what was owed is forgiven first");
+    assert!(gate.try_enter() && gate.try_enter());
+    assert!(!gate.try_enter());
+    for _ in 0..4 {
+        gate.leave();
+    }
+    assert_eq!(gate.inside(), 0);
+    gate.resize(0);
+    assert_eq!(gate.size(), 1, "a pool without a place would wait for ever");
+}
+
+#[tokio::test]
+async fn a_waiter_that_gives_up_passes_its_place_on() {
+    let gate = Arc::new(Gate::new(1));
+    assert!(gate.try_enter());
+    let quitter = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.enter(soon()).await }
+    });
+    while gate.waiting() == 0 {
+        yield_now().await;
+    }
+    let patient = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.enter(soon()).await }
+    });
+    while gate.waiting() < 2 {
+        yield_now().await;
+    }
+    quitter.abort();
+    assert!(quitter.await.is_err());
+    gate.leave();
+    assert!(patient.await.expect("the patient one does not panic"));
+}
