@@ -90,7 +90,8 @@ fn a_replica_leaves_and_returns_under_load_without_a_failed_query() {
 
 #[test]
 fn a_wrong_file_changes_nothing() {
-    let stage = Stage::new(2, |config| config.text("consistency", "eventual"));
+    let stage =
+        Stage::new(2, |config| config.text("consistency", "eventual").text("query_wait_timeout", "3s"));
     stage.cluster.prepare(SCHEMA);
     let proxy = &stage.proxy;
     let good = proxy.config().to_string();
@@ -125,7 +126,8 @@ fn most_backends(stage: &Stage, count: usize) {
     until(&format!("the pool has {count} backends"), Duration::from_secs(15), || {
         let mut sessions: Vec<Wire> = Vec::new();
         for _ in 0..=count {
-            let mut wire = stage.proxy.session();
+            // A sign-in may need a backend, too.
+            let Ok(mut wire) = stage.proxy.try_session() else { break };
             wire.patience(Duration::from_millis(500));
             match wire.try_query("BEGIN") {
                 Ok(reply) if reply.error.is_none() => sessions.push(wire),

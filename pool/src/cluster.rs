@@ -86,7 +86,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// A cluster without an endpoint or a task.
-    fn unwatched(settings: &ClusterSettings) -> Arc<Self> {
+    pub(crate) fn unwatched(settings: &ClusterSettings) -> Arc<Self> {
         let outlook = Arc::new(Outlook::new(settings, Instant::now()));
         let settings = ClusterSettings { endpoints: Vec::new(), ..settings.clone() };
         let state = State { settings, watched: Vec::new(), last_id: 0, accesses: HashMap::default() };
@@ -101,7 +101,13 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn rebuild(&self, settings: ClusterSettings, probing: bool) {
+    #[cfg(test)]
+    pub(crate) fn outlook(&self) -> &Outlook {
+        &self.outlook
+    }
+
+    /// Makes everything follow `settings`. Without `probing` nobody watches the endpoints.
+    pub(crate) fn rebuild(&self, settings: ClusterSettings, probing: bool) {
         let mut state = self.state.lock();
         let old_plan = Plan::from(&state.settings);
         let plan = Plan::from(&settings);

@@ -67,7 +67,7 @@ impl<P: Protocol> Session<P> {
     /// On the backend that the session has already.
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
         match self.attempt(request, None, false).await? {
-            Attempt::Done => self.settle(started, judged.statements).await,
+            Attempt::Done => self.settle(started, judged).await,
             Attempt::Refused(_) | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
@@ -104,7 +104,7 @@ impl<P: Protocol> Session<P> {
             match self.attempt(request, retry, judged.repeatable && request.whole).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
-                    return self.settle(started, judged.statements).await;
+                    return self.settle(started, &judged).await;
                 }
                 Attempt::Refused(code) => {
                     self.learn(request, code);

@@ -4,13 +4,14 @@
 //! and a session is pinned for what is really there and as long as it is there.
 
 use super::errand::{self, Trouble};
+use super::judge::Judgement;
 use super::{End, Session};
 use pool::EndpointId;
 use protocol::fault::Cause;
 use protocol::own::Errand;
 use protocol::tracker::{Memory, Tracker, TxnStatus};
 use protocol::{Fault, Held, Protocol};
-use router::Effects;
+use router::{Effects, Target};
 use std::time::{Duration, Instant};
 
 /// How long a vanished client's backend may take to end its transaction.
@@ -18,11 +19,11 @@ const CLEANUP_MAX: Duration = Duration::from_secs(5);
 
 impl<P: Protocol> Session<P> {
     /// The reply is over: gives the backend back, unless something binds it.
-    pub(super) async fn settle(&mut self, started: Instant, statements: u32) -> Result<(), End> {
+    pub(super) async fn settle(&mut self, started: Instant, judged: &Judgement) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         lease.endpoint().finished(started.elapsed());
         let counter = &lease.endpoint().counters.statements;
-        counter.fetch_add(u64::from(statements.max(1)), std::sync::atomic::Ordering::Relaxed);
+        counter.fetch_add(u64::from(judged.statements.max(1)), std::sync::atomic::Ordering::Relaxed);
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();
@@ -31,7 +32,10 @@ impl<P: Protocol> Session<P> {
             }
             return Ok(());
         }
-        self.mark_freshness();
+        // SET and its kin touch no data: the session has seen nothing new.
+        if judged.target != Target::Any {
+            self.mark_freshness();
+        }
         if !self.effects.without(Effects::DDL).is_empty() {
             self.inspect().await?;
         }

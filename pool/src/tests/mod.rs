@@ -1,1 +1,8 @@
+//! Pools and leases over loopback sockets, against a database that only signs clients in.
+//!
+//! The probes of these clusters are played by the test: it reports what it likes.
 
+mod fake;
+mod lanes;
+mod leases;
+mod tls;

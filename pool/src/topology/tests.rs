@@ -52,7 +52,7 @@ fn elections() {
     check(
         &["auto:P1 auto:? auto:R"],
         Err(NotProbed),
-        &[Rival, Unknown, Replica],
+        &[Unknown, Unknown, Replica],
         "nobody is elected unheard",
     );
     check(&["auto:P1 auto:- auto:R"], Ok(1), &[Primary, Unknown, Replica], "but silence is an answer");

@@ -1,0 +1,299 @@
+//! One lane: places, order, errors, resizes, and what is never lent again.
+
+use super::fake::{Fake, Mood, until};
+use crate::connector::Door;
+use crate::dial::{DialFailure, Route};
+use crate::endpoint::{Clock, Endpoint, EndpointId};
+use crate::gate::Gate;
+use crate::lane::{Lane, TakeError};
+use crate::net::{BackendTls, KeepAlive};
+use crate::settings::{Identity, PoolSettings};
+use arc_swap::ArcSwap;
+use protocol::handshake::DialError;
+use protocol::postgres::Postgres;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+type TestLane = Arc<Lane<Postgres>>;
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn identity(pool: PoolSettings) -> Arc<Identity> {
+    Arc::new(Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, pool })
+}
+
+fn lane(fake: &Fake, pool: PoolSettings) -> TestLane {
+    let endpoint = Arc::new(Endpoint::new(EndpointId(1), fake.address.clone(), Clock(Instant::now())));
+    let timeout = Duration::from_secs(10);
+    let route = Route { tls: BackendTls::default(), keepalive: KeepAlive::default(), timeout };
+    let door = Arc::new(Door { endpoint, route: ArcSwap::from_pointee(route), logins: Gate::new(4) });
+    Arc::new(Lane::new(door, &identity(pool), pool, None))
+}
+
+fn sized(fake: &Fake, size: u32) -> TestLane {
+    lane(fake, PoolSettings { size, ..PoolSettings::default() })
+}
+
+fn is_full(error: &TakeError) -> bool {
+    matches!(error, TakeError::Full)
+}
+
+#[tokio::test]
+async fn released_is_reused_and_dropped_is_closed() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 1);
+    assert!(lane.try_take(Instant::now()).is_none(), "nothing is idle yet");
+    lane.take(soon()).await.expect("it signs in").release();
+    for _ in 0..100 {
+        lane.try_take(Instant::now()).expect("the released one is idle").release();
+    }
+    assert_eq!(fake.logins(), 1);
+    drop(lane.take(soon()).await.expect("still the first"));
+    lane.take(soon()).await.expect("a second").release();
+    assert_eq!(fake.logins(), 2);
+    let mut lease = lane.take(soon()).await.expect("still the second");
+    lease.retire();
+    lease.release();
+    lane.take(soon()).await.expect("a third").release();
+    assert_eq!(fake.logins(), 3);
+    let task = tokio::spawn({
+        let lane = lane.clone();
+        async move {
+            let _lease = lane.take(soon()).await.expect("still the third");
+            panic!("on purpose");
+        }
+    });
+    assert!(task.await.is_err());
+    lane.take(soon()).await.expect("a fourth").release();
+    assert_eq!(fake.logins(), 4);
+    assert_eq!(lane.door.endpoint.in_flight(), 0);
+    until("all but one are closed", || fake.open() == 1).await;
+}
+
+#[tokio::test]
+async fn a_dead_idle_backend_is_replaced_unseen() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 3);
+    let leases = [lane.take(soon()).await, lane.take(soon()).await, lane.take(soon()).await];
+    leases.into_iter().for_each(|lease| lease.expect("it signs in").release());
+    fake.massacre.send_modify(|count| *count += 1);
+    until("all are cut", || fake.open() == 0).await;
+    lane.take(soon()).await.expect("a new one").release();
+    assert_eq!(fake.logins(), 4);
+}
+
+#[tokio::test]
+async fn the_size_bounds_and_the_line_is_in_order() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 2);
+    let first = lane.take(soon()).await.expect("one");
+    let second = lane.take(soon()).await.expect("two");
+    let late = lane.take(Instant::now() + Duration::from_millis(30)).await.err().expect("no third");
+    assert!(is_full(&late));
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut waiters = Vec::new();
+    for number in 0..10 {
+        let (line, order) = (lane.clone(), order.clone());
+        waiters.push(tokio::spawn(async move {
+            let lease = line.take(soon()).await.expect("a turn");
+            order.lock().push(number);
+            lease.release();
+        }));
+        until("it waits in line", || lane.gate.waiting() == number + 1).await;
+    }
+    first.release();
+    for waiter in waiters {
+        waiter.await.expect("no waiter panics");
+    }
+    assert_eq!(*order.lock(), (0..10).collect::<Vec<_>>());
+    second.release();
+    assert_eq!(fake.counts.most.load(SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn never_more_than_the_size_under_load() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 3);
+    let mut tasks = Vec::new();
+    for number in 0..64u32 {
+        let lane = lane.clone();
+        tasks.push(tokio::spawn(async move {
+            for round in 0..50 {
+                let lease = lane.take(soon()).await.expect("a turn");
+                assert!(lane.door.endpoint.in_flight() <= 3);
+                match (number + round) % 17 {
+                    0 => drop(lease),
+                    1 => {
+                        tokio::task::yield_now().await;
+                        lease.release();
+                    }
+                    _ => lease.release(),
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no task panics");
+    }
+    assert_eq!(lane.door.endpoint.in_flight(), 0);
+    assert_eq!(lane.gate.inside(), 0);
+    // What was dropped is closed on the other side a moment later.
+    assert!(fake.counts.most.load(SeqCst) <= 3 + 64 * 50 / 17, "{:?}", fake.counts);
+    until("what is idle fits", || fake.open() <= 3).await;
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_waiter_at_once() {
+    let fake = Fake::start().await;
+    fake.mood.send_replace(Mood::Refuses("28P01"));
+    let lane = sized(&fake, 5);
+    let began = Instant::now();
+    let waits = (0..5).map(|_| {
+        let lane = lane.clone();
+        tokio::spawn(async move { lane.take(soon()).await })
+    });
+    for wait in waits.collect::<Vec<_>>() {
+        let Err(error) = wait.await.expect("no waiter panics") else { panic!("it was refused") };
+        let TakeError::Dial(DialFailure::Refused(DialError::Refused { code, .. })) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(code, "28P01");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(lane.gate.inside(), 0);
+    fake.mood.send_replace(Mood::Kind);
+    lane.take(soon()).await.expect("and it recovers").release();
+}
+
+#[tokio::test]
+async fn a_closed_port_reaches_the_waiter_at_once() {
+    let mut fake = Fake::start().await;
+    let lane = sized(&fake, 5);
+    fake.stop().await;
+    let began = Instant::now();
+    let error = lane.take(soon()).await.err().expect("nobody listens");
+    let TakeError::Dial(failure) = error else { panic!("{error:?}") };
+    assert!(failure.is_down() && failure.is_endpoints());
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn one_failure_among_many_hits_one_waiter() {
+    let fake = Fake::start().await;
+    fake.mood.send_replace(Mood::Slow(Duration::from_millis(100)));
+    let lane = sized(&fake, 4);
+    let waits: Vec<_> = (0..3)
+        .map(|_| {
+            let lane = lane.clone();
+            tokio::spawn(async move { lane.take(soon()).await })
+        })
+        .collect();
+    until("three sign in", || fake.counts.signing_in.load(SeqCst) == 3).await;
+    fake.mood.send_replace(Mood::Refuses("53300"));
+    let fourth = lane.take(soon()).await;
+    assert!(matches!(fourth, Err(TakeError::Dial(_))) || fourth.is_ok());
+    let mut good = usize::from(fourth.is_ok());
+    for wait in waits {
+        let outcome = wait.await.expect("no waiter panics");
+        good += usize::from(outcome.is_ok());
+        if let Ok(lease) = outcome {
+            std::mem::forget(lease);
+        }
+    }
+    assert_eq!(good, 3, "three signed in, one was refused");
+}
+
+#[tokio::test]
+async fn a_released_backend_ends_the_wait_for_a_slow_sign_in() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 2);
+    let lease = lane.take(soon()).await.expect("it signs in");
+    fake.mood.send_replace(Mood::Hangs);
+    let waiter = tokio::spawn({
+        let lane = lane.clone();
+        async move { lane.take(soon()).await.map(|lease| lease.release()) }
+    });
+    until("it tries to sign in", || fake.counts.signing_in.load(SeqCst) == 1).await;
+    lease.release();
+    waiter.await.expect("the waiter does not panic").expect("it is given the released one");
+}
+
+#[tokio::test]
+async fn sign_ins_at_one_time_are_bounded() {
+    let fake = Fake::start().await;
+    fake.mood.send_replace(Mood::Slow(Duration::from_millis(20)));
+    let lane = sized(&fake, 30);
+    let waits: Vec<_> = (0..30)
+        .map(|_| {
+            let lane = lane.clone();
+            tokio::spawn(async move { lane.take(soon()).await })
+        })
+        .collect();
+    let mut leases = Vec::new();
+    for wait in waits {
+        leases.push(wait.await.expect("no waiter panics").expect("it signs in"));
+    }
+    assert_eq!(fake.logins(), 30);
+    assert!(fake.counts.most_signing_in.load(SeqCst) <= 4, "{:?}", fake.counts);
+}
+
+#[tokio::test]
+async fn a_setback_ends_the_wait_and_old_backends_are_closed() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 1);
+    let lease = lane.take(soon()).await.expect("it signs in");
+    let waiter = tokio::spawn({
+        let lane = lane.clone();
+        async move { lane.take(soon()).await.map(drop) }
+    });
+    until("it waits in line", || lane.gate.waiting() == 1).await;
+    lane.door.endpoint.retire_backends();
+    let outcome = waiter.await.expect("the waiter does not panic");
+    assert!(matches!(outcome, Err(TakeError::SetBack)), "{outcome:?}");
+    assert!(lease.is_outdated());
+    lease.release();
+    lane.take(soon()).await.expect("a new one").release();
+    assert_eq!(fake.logins(), 2);
+    lane.door.endpoint.retire_backends();
+    lane.close_outdated();
+    until("what was idle is closed", || fake.open() == 0).await;
+}
+
+#[tokio::test]
+async fn idle_ones_are_closed_in_time_and_old_ones_when_they_come_back() {
+    let fake = Fake::start().await;
+    let short = Duration::from_millis(50);
+    let idle = lane(&fake, PoolSettings { idle_timeout: short, ..PoolSettings::default() });
+    idle.take(soon()).await.expect("it signs in").release();
+    until("it is closed for idleness", || fake.open() == 0).await;
+
+    let old = lane(&fake, PoolSettings { lifetime: short, ..PoolSettings::default() });
+    old.take(soon()).await.expect("it signs in").release();
+    tokio::time::sleep(short).await;
+    old.try_take(Instant::now()).expect("nobody waits for a sign-in because of age").release();
+    until("it is closed for age", || fake.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_minimum_is_kept_warm() {
+    let fake = Fake::start().await;
+    let warm = lane(&fake, PoolSettings { min: 2, ..PoolSettings::default() });
+    while warm.is_cold() {
+        warm.warm().await;
+    }
+    assert_eq!((fake.logins(), warm.open()), (2, (2, 2)));
+    warm.try_take(Instant::now()).expect("one is ready").release();
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_database() {
+    let fake = Fake::start().await;
+    let lane = sized(&fake, 1);
+    let mut lease = lane.take(soon()).await.expect("it signs in");
+    let target = lease.cancel_target();
+    crate::cancel(&target, Duration::from_secs(5)).await.expect("it is taken");
+    assert_eq!(fake.counts.cancels.load(SeqCst), 1);
+}
