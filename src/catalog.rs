@@ -23,12 +23,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 const READ_MAX: Duration = Duration::from_secs(30);
 
 /// Functions and operators that are not PostgreSQL's own.
-const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.provolatile::text, p.prokind::text, \
+/// An aggregate is as volatile as the functions it is made of.
+const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, \
+    CASE WHEN p.prokind = 'a' AND EXISTS (SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc s \
+        ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, \
+                     a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
+        WHERE a.aggfnoid = p.oid AND s.provolatile = 'v') THEN 'v' ELSE p.provolatile::text END, p.prokind::text, \
     (p.provolatile = 'v' OR p.proconfig IS NOT NULL OR p.prosrc ~* '(set_config|\\mset\\M)') \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
     WHERE p.oid >= 16384 OR (n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema')";
 const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_catalog.pg_operator o \
     JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode WHERE o.oid >= 16384 AND p.provolatile = 'v'";
+/// Volatile functions that `row.name` calls.
+const ATTRIBUTES: &str = "SELECT DISTINCT p.proname::text FROM pg_catalog.pg_proc p \
+    JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0] \
+    WHERE p.oid >= 16384 AND p.pronargs = 1 AND p.provolatile = 'v' AND t.typtype IN ('c', 'p')";
 /// Foreign, unlogged and temporary tables, and views that reach a volatile function of a user's
 /// or a listed built-in, or another such view.
 const RELATIONS: &str = "WITH RECURSIVE direct(oid) AS ( \
@@ -91,7 +100,8 @@ impl Catalogs {
         if slots.len() >= CATALOGS_MAX {
             slots.clear();
         }
-        let slot = Arc::new(Slot { current: ArcSwap::from_pointee(Catalog::unknown()), wanted: Notify::new() });
+        let slot =
+            Arc::new(Slot { current: ArcSwap::from_pointee(Catalog::unknown()), wanted: Notify::new() });
         slots.insert(database.to_owned(), Arc::clone(&slot));
         (self.read)(database.to_owned(), Arc::clone(&slot));
         slot
@@ -148,6 +158,9 @@ async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<
     }
     for row in client.query(OPERATORS, &[]).await.map_err(told)? {
         catalog.add_volatile_operator(row.get(0));
+    }
+    for row in client.query(ATTRIBUTES, &[]).await.map_err(told)? {
+        catalog.add_volatile_attribute(row.get(0));
     }
     for row in client.query(RELATIONS, &[]).await.map_err(told)? {
         catalog.add_unsafe_relation(row.get(0), row.get(1));

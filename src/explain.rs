@@ -40,7 +40,11 @@ pub fn explain(snapshot: &Snapshot, cluster: Option<&str>, sql: &str) -> Result<
     }
     if let Some(detail) = plan.detail.as_ref().filter(|detail| !detail.functions.is_empty()) {
         let names: Vec<_> = detail.functions.iter().map(|function| function.name.as_str()).collect();
-        let _ = writeln!(text, "calls:   {} (a function of your own is looked up in the database's catalog)", names.join(", "));
+        let _ = writeln!(
+            text,
+            "calls:   {} (a function of your own is looked up in the database's catalog)",
+            names.join(", ")
+        );
     }
     Ok(text)
 }

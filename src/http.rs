@@ -71,7 +71,9 @@ fn answer<P: Protocol>(request: &Request<Incoming>, facts: &Facts<P>) -> Respons
         "/metrics" => {
             let text = facts.metrics.text(facts.sessions.len(), &endpoints(&facts.directory));
             let mut response = reply(StatusCode::OK, text);
-            let kind = hyper::header::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            let kind = hyper::header::HeaderValue::from_static(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            );
             response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
             response
         }
@@ -90,7 +92,9 @@ fn ready<P: Protocol>(facts: &Facts<P>) -> Response<Full<Bytes>> {
         return reply(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
     }
     let clusters = facts.directory.clusters();
-    let serving = clusters.iter().any(|running| running.cluster.view().endpoints.iter().any(|endpoint| is_up(endpoint.role)));
+    let serving = clusters
+        .iter()
+        .any(|running| running.cluster.view().endpoints.iter().any(|endpoint| is_up(endpoint.role)));
     if serving {
         reply(StatusCode::OK, "ready\n".to_owned())
     } else {
@@ -116,8 +120,11 @@ fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
     for running in directory.clusters() {
         for seen in &running.cluster.view().endpoints {
             let address = seen.endpoint.address.to_string();
-            let labels = format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&address));
-            let seconds = |age: Option<Duration>| age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()));
+            let labels =
+                format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&address));
+            let seconds = |age: Option<Duration>| {
+                age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()))
+            };
             let counted = |counter: &AtomicU64| format!("{{{labels}}} {}", counter.load(Ordering::Relaxed));
             let reason = seen.why_not.map_or("eligible", pool::Why::name);
             let counters = &seen.endpoint.counters;
@@ -126,7 +133,10 @@ fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
                 format!("{{{labels},role=\"{}\"}} 1", seen.role.name()),
                 format!("{{{labels},reason=\"{reason}\"}} {}", u8::from(seen.why_not.is_none())),
                 format!("{{{labels}}} {}", seconds(seen.lag)),
-                format!("{{{labels}}} {}", seen.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())),
+                format!(
+                    "{{{labels}}} {}",
+                    seen.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())
+                ),
                 format!("{{{labels}}} {}", seconds(seen.probe_age)),
                 format!("{{{labels}}} {}", seen.endpoint.in_flight()),
                 counted(&counters.statements),

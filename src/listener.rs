@@ -41,12 +41,14 @@ impl Listener {
     /// # Errors
     /// Those of the system, with the address.
     pub async fn bind(address: &Address, backlog: u32) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         match address {
             Address::Tcp { host, port } => {
                 let mut found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(named)?;
                 let at = found.next().ok_or_else(|| named(io::ErrorKind::AddrNotAvailable.into()))?;
-                let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(named)?;
+                let socket =
+                    if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(named)?;
                 socket.set_reuseaddr(true).map_err(named)?;
                 socket.bind(at).map_err(named)?;
                 Ok(Self::Tcp(socket.listen(backlog).map_err(named)?))
@@ -123,7 +125,11 @@ async fn turn_away<P: Protocol>(mut stream: Stream) {
             let _ = stream.read(&mut greeting).await?;
         }
         let mut out = Vec::new();
-        P::encode_fault(&Fault::fatal(Cause::TooManyConnections, "sorry, too many clients already"), false, &mut out);
+        P::encode_fault(
+            &Fault::fatal(Cause::TooManyConnections, "sorry, too many clients already"),
+            false,
+            &mut out,
+        );
         stream.write_all(&out).await?;
         stream.shutdown().await
     };

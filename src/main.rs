@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 /// A read/write-splitting, connection-pooling proxy for PostgreSQL.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:\n  splitpool --config splitpool.toml\n  splitpool check --config splitpool.toml\n  splitpool route --config splitpool.toml \"SELECT now()\"")]
+#[command(
+    version,
+    after_help = "Examples:\n  splitpool --config splitpool.toml\n  splitpool check --config splitpool.toml\n  splitpool route --config splitpool.toml \"SELECT now()\""
+)]
 struct Arguments {
     /// The configuration file.
     #[arg(long, short, global = true, default_value = "splitpool.toml")]

@@ -71,7 +71,9 @@ pub struct ClusterCounters {
 impl ClusterCounters {
     /// A request was answered.
     pub fn statement(&self, on_primary: bool, reason: Reason) {
-        if let Some(counter) = self.statements.get(usize::from(on_primary)).and_then(|of| of.get(reason.index())) {
+        if let Some(counter) =
+            self.statements.get(usize::from(on_primary)).and_then(|of| of.get(reason.index()))
+        {
             counter.inc();
         }
     }
@@ -118,11 +120,23 @@ impl Default for Metrics {
             registry: Mutex::default(),
         };
         registry.register("statements", "Requests by where they ran and why", new.statements.clone());
-        registry.register("second_chances", "Requests that a replica refused and the primary ran", new.second_chances.clone());
-        registry.register("pinned_sessions", "Sessions that keep their backend, by what for", new.pinned.clone());
+        registry.register(
+            "second_chances",
+            "Requests that a replica refused and the primary ran",
+            new.second_chances.clone(),
+        );
+        registry.register(
+            "pinned_sessions",
+            "Sessions that keep their backend, by what for",
+            new.pinned.clone(),
+        );
         registry.register("faults", "Errors of the proxy's own that clients were told", new.faults.clone());
         registry.register("sessions", "Clients that are signed in", new.sessions.clone());
-        registry.register("config_generation", "The number of the configuration in force", new.generation.clone());
+        registry.register(
+            "config_generation",
+            "The number of the configuration in force",
+            new.generation.clone(),
+        );
         registry.register("config_reloads", "Reloads by outcome", new.reloads.clone());
         Self { registry: Mutex::new(registry), ..new }
     }
@@ -138,7 +152,11 @@ impl Metrics {
 
     fn counters(&self, name: &str) -> ClusterCounters {
         let of = |target: &'static str| {
-            let labels = |reason: &Reason| StatementLabels { cluster: name.to_owned(), target, reason: reason.as_str() };
+            let labels = |reason: &Reason| StatementLabels {
+                cluster: name.to_owned(),
+                target,
+                reason: reason.as_str(),
+            };
             Reason::ALL.iter().map(|reason| self.statements.get_or_create_owned(&labels(reason))).collect()
         };
         let pin = |(held, reason): (Held, &'static str)| {
@@ -147,7 +165,9 @@ impl Metrics {
         ClusterCounters {
             cluster: name.to_owned(),
             statements: [of("replica"), of("primary")],
-            second_chances: self.second_chances.get_or_create_owned(&ClusterLabels { cluster: name.to_owned() }),
+            second_chances: self
+                .second_chances
+                .get_or_create_owned(&ClusterLabels { cluster: name.to_owned() }),
             pinned: Held::ALL.into_iter().map(pin).collect(),
             faults: self.faults.clone(),
         }

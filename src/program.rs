@@ -161,7 +161,8 @@ impl Program {
         let mut bound = Vec::new();
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
         for at in snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix) {
-            let listener = Listener::bind(&at, snapshot.listen.backlog).await.map_err(|error| error.to_string())?;
+            let listener =
+                Listener::bind(&at, snapshot.listen.backlog).await.map_err(|error| error.to_string())?;
             bound.push(at.to_string());
             let (gate, manners, stop) = (Arc::clone(&gate), self.manners.subscribe(), self.stop.subscribe());
             tokio::spawn(listener.run(gate, manners, Arc::clone(&places), stop));
@@ -220,7 +221,10 @@ impl Program {
             }
         };
         if tokio::time::timeout(general.shutdown_timeout, gone).await.is_err() {
-            tracing::warn!(clients = self.sessions.len(), "clients were still in a transaction and are cut off");
+            tracing::warn!(
+                clients = self.sessions.len(),
+                "clients were still in a transaction and are cut off"
+            );
         }
     }
 }
@@ -230,7 +234,8 @@ fn manners(snapshot: &Snapshot, mock_secret: &Arc<[u8; 32]>) -> Result<Manners, 
     let listen = &snapshot.listen;
     let tls = match &listen.tls {
         Some(tls) => Some(Arc::new(
-            server_tls(&tls.cert, &tls.key, tls.client_ca.as_deref()).map_err(|error| format!("listen.tls: {error}"))?,
+            server_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
+                .map_err(|error| format!("listen.tls: {error}"))?,
         )),
         None => None,
     };

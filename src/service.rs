@@ -235,7 +235,8 @@ impl<P: Protocol> Running<P> {
         let own = &user.overrides;
         let mode = own.pool_mode.or(database.overrides.pool_mode).unwrap_or(self.config.pool_mode);
         let size = own.pool_size.or(database.overrides.pool_size).unwrap_or(self.config.pool_size);
-        let consistency = own.consistency.or(database.overrides.consistency).unwrap_or(self.config.consistency);
+        let consistency =
+            own.consistency.or(database.overrides.consistency).unwrap_or(self.config.consistency);
         let identity = Identity {
             database: dbname.to_owned(),
             user: user.backend_user.clone(),
@@ -268,7 +269,8 @@ pub(crate) fn rules(config: &ClusterConfig) -> Result<Vec<Rule>, String> {
             config::RuleRoute::Primary => Target::Primary,
             config::RuleRoute::Replica => Target::Replica,
         };
-        Rule::new(&rule.pattern, target).map_err(|error| format!("clusters.{}.rules[{at}]: {error}", config.name))
+        Rule::new(&rule.pattern, target)
+            .map_err(|error| format!("clusters.{}.rules[{at}]: {error}", config.name))
     };
     config.rules.iter().enumerate().map(one).collect()
 }
@@ -276,7 +278,9 @@ pub(crate) fn rules(config: &ClusterConfig) -> Result<Vec<Rule>, String> {
 fn verifier<P: Protocol>(user: &UserConfig, snapshot: &Snapshot, mock_secret: &[u8; 32]) -> Verifier {
     let known = match &user.credential {
         config::Credential::Password(secret) => Credential::Password(secret.clone()),
-        config::Credential::Verifier(text) | config::Credential::Md5(text) => Credential::Verifier(text.clone()),
+        config::Credential::Verifier(text) | config::Credential::Md5(text) => {
+            Credential::Verifier(text.clone())
+        }
         config::Credential::Trust => Credential::Trust,
     };
     let method = match known {

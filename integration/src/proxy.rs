@@ -146,12 +146,6 @@ impl Proxy {
         Wire::login(&self.login())
     }
 
-    /// A session of the console.
-    pub fn console(&self) -> Wire {
-        let login = Login::new(self.port(), "app", PASSWORD, "splitpool");
-        Wire::login(&login).unwrap_or_else(|error| panic!("console: {error}\n{}", self.log()))
-    }
-
     /// Waits until reads have reached each of these ports, in sessions of their own.
     pub fn await_reads_on(&self, ports: &[u16]) {
         let mut missing = ports.to_vec();

@@ -18,6 +18,8 @@ const WHERE: &str = "SELECT current_setting('cluster_name')";
 struct Seen {
     pairs: usize,
     misses: usize,
+    /// Misses after each kind of write: simple, extended, transaction, transaction in one text.
+    by_kind: [usize; 4],
     on_replicas: usize,
 }
 
@@ -42,8 +44,10 @@ fn pair(wire: &mut Wire, key: usize, value: usize, seen: &mut Seen) {
         wire.query(&format!("{read} {key}")).ok()
     };
     let cell = |n: usize| reply.rows[0][n].clone().unwrap_or_default();
+    let missed = usize::from(cell(0) != value);
+    seen.by_kind[seen.pairs % 4] += missed;
     seen.pairs += 1;
-    seen.misses += usize::from(cell(0) != value);
+    seen.misses += missed;
     seen.on_replicas += usize::from(cell(1) != "primary");
 }
 
@@ -65,6 +69,7 @@ fn pairs(stage: &Stage, sessions: usize, each: usize) -> Seen {
     runs.iter().fold(Seen::default(), |sum, run| Seen {
         pairs: sum.pairs + run.pairs,
         misses: sum.misses + run.misses,
+        by_kind: std::array::from_fn(|kind| sum.by_kind[kind] + run.by_kind[kind]),
         on_replicas: sum.on_replicas + run.on_replicas,
     })
 }

@@ -139,14 +139,14 @@ fn most_backends(stage: &Stage, count: usize) {
 }
 
 #[test]
-fn sighup_and_the_console_reload() {
+fn sighup_reloads() {
     let mut stage = Stage::new(0, |config| config);
     let config = stage.proxy.config().clone();
     stage.proxy.rewrite(config.clone().raw("pool_size", "2"));
     stage.proxy.signal(Signal::HUP);
     most_backends(&stage, 2);
     stage.proxy.rewrite(config.raw("pool_size", "4"));
-    stage.proxy.console().query("RELOAD").ok();
+    stage.proxy.signal(Signal::HUP);
     most_backends(&stage, 4);
 }
 

@@ -166,18 +166,17 @@ async fn paused_replay_is_lag_and_resumed_replay_returns() {
     let mut world = World::start(1).await;
     world.databases.replicas[0].pause_replay();
     world.throughout(MAX_LAG * 2, "nothing is missed yet", |seen| lag_is_low(&seen[1])).await;
-    let written = Instant::now();
+    let before = Instant::now();
     world.databases.primary.sql("INSERT INTO t VALUES (1)").ok();
+    let written = Instant::now();
     world.until("it lags", |seen| seen[1].why_not == Some(Why::Lagging)).await;
     let noticed = written.elapsed();
     assert!(noticed >= MAX_LAG - INTERVAL && noticed < MAX_LAG + Duration::from_secs(2), "{noticed:?}");
     assert_eq!(world.run(Want::Replica, "SELECT 1").await.0, Landed::PrimaryForLag);
     let lag = world.view()[1].lag.expect("it is known");
-    let truth = written.elapsed();
-    assert!(
-        lag + Duration::from_millis(5) >= truth.saturating_sub(INTERVAL) && lag < truth + 4 * INTERVAL,
-        "{lag:?} {truth:?}"
-    );
+    // The row was committed between two moments; lag is never less than the truth.
+    assert!(lag + Duration::from_millis(50) >= written.elapsed(), "{lag:?} {:?}", written.elapsed());
+    assert!(lag <= before.elapsed() + Duration::from_secs(1), "{lag:?} {:?}", before.elapsed());
     world.databases.replicas[0].resume_replay();
     world.until("it returns", |seen| seen[1].why_not.is_none()).await;
     assert_eq!(world.run(Want::Replica, "SELECT 1").await.0, Landed::Replica);
@@ -347,20 +346,17 @@ async fn a_stopped_and_restarted_replica_costs_nobody_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_takes_no_reads() {
+async fn two_primaries_on_one_timeline_stop_writes() {
     let world = World::start(1).await;
-    let stranger = Databases::start(0);
-    // One template: give it an identity of its own.
-    stranger.primary.stop();
-    let reset = std::process::Command::new("/usr/lib/postgresql/15/bin/pg_resetwal").arg("--help").output();
-    assert!(reset.is_ok(), "apt-get install postgresql-15");
-    stranger.primary.start();
+    // Made from the same template: the same identity, the same timeline, and it accepts writes.
+    let twin = Databases::start(0);
     let mut settings = settings(world.databases.servers());
-    settings.endpoints.push(endpoint(&stranger.primary));
+    settings.endpoints.push(endpoint(&twin.primary));
     world.cluster.apply(settings);
-    // The same identity and timeline, and it accepts writes: two primaries stop the writes.
     world.until("writes stop", |seen| seen.len() == 3 && seen[2].up && seen[0].role == Role::Rival).await;
     assert_eq!(world.cluster.view().primary, Err(pool::NoPrimary::Two));
+    twin.primary.stop();
+    world.until("writes go on", |seen| seen[0].role == Role::Primary).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

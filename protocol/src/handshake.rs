@@ -90,11 +90,16 @@ pub trait Login: Send {
     /// Appends what the database says first, if it does.
     fn start(&mut self, out: &mut Vec<u8>);
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.
-    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, LoginStep<Self::CancelKey>), Fault>;
+    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>)
+    -> Result<(usize, LoginStep<Self::CancelKey>), Fault>;
     /// TLS is up. The certificate (DER) that we showed, for channel binding.
     fn tls_started(&mut self, certificate: Option<&[u8]>);
     /// Answers `LoginStep::Identify`. `None` is an unknown user, which must not show.
-    fn credential(&mut self, known: Option<&Verifier>, out: &mut Vec<u8>) -> Result<LoginStep<Self::CancelKey>, Fault>;
+    fn credential(
+        &mut self,
+        known: Option<&Verifier>,
+        out: &mut Vec<u8>,
+    ) -> Result<LoginStep<Self::CancelKey>, Fault>;
     /// Who signs in and what for. Complete once `Identify` was returned.
     fn greeting(&self) -> &Greeting;
 }
@@ -175,7 +180,8 @@ pub trait Dial: Send {
     /// Appends what we say first, if we do.
     fn start(&mut self, out: &mut Vec<u8>);
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.
-    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, DialStep<Self::Memory>), DialError>;
+    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>)
+    -> Result<(usize, DialStep<Self::Memory>), DialError>;
     /// TLS is up: appends what follows. The certificate (DER) the database showed, for channel binding.
     fn tls_started(&mut self, certificate: Option<&[u8]>, out: &mut Vec<u8>);
 }

@@ -89,8 +89,12 @@ impl Settings {
 
     /// What turns a backend that has `self` into one that has `wanted`.
     pub fn changes<'a>(&'a self, wanted: &'a Self) -> Vec<Change<'a>> {
-        let resets = self.iter().filter(|(name, _)| wanted.value(name).is_none()).map(|(name, _)| Change::Reset(name));
-        let sets = wanted.iter().filter(|(name, value)| self.value(name) != Some(value)).map(|(n, v)| Change::Set(n, v));
+        let resets =
+            self.iter().filter(|(name, _)| wanted.value(name).is_none()).map(|(name, _)| Change::Reset(name));
+        let sets = wanted
+            .iter()
+            .filter(|(name, value)| self.value(name) != Some(value))
+            .map(|(n, v)| Change::Set(n, v));
         resets.chain(sets).collect()
     }
 }

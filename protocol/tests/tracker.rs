@@ -4,9 +4,9 @@
 //! `C>` is what the client sends, `>B` what must reach the backend for it, `B>` what the backend
 //! says and `>C` what must reach the client. A message is a tag and its fields; see `message`.
 
+use protocol::Protocol;
 use protocol::postgres::{CancelKey, PgMemory, PgTracker, Postgres, Registry};
 use protocol::tracker::{Intake, Tracker, TxnStatus, Verdict};
-use protocol::Protocol;
 use std::sync::Arc;
 
 fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -86,7 +86,8 @@ impl Stage {
         while let Some(head) = Postgres::head(&bytes[at..]).unwrap() {
             let frame = &bytes[at..at + head.len()];
             let mut after = Vec::new();
-            match self.tracker.on_backend(head, &frame[head.header..], &mut self.memory, &mut after).unwrap() {
+            match self.tracker.on_backend(head, &frame[head.header..], &mut self.memory, &mut after).unwrap()
+            {
                 Verdict::Relay | Verdict::Failed(_) => self.to_client.extend_from_slice(frame),
                 Verdict::Swallow => {}
             }
@@ -109,8 +110,12 @@ impl Stage {
                     self.client(two);
                 }
                 "B>" => self.backend(&bytes),
-                ">B" => assert_eq!(show(&std::mem::take(&mut self.to_backend)), show(&bytes), "cut {cut}: {line}"),
-                ">C" => assert_eq!(show(&std::mem::take(&mut self.to_client)), show(&bytes), "cut {cut}: {line}"),
+                ">B" => {
+                    assert_eq!(show(&std::mem::take(&mut self.to_backend)), show(&bytes), "cut {cut}: {line}")
+                }
+                ">C" => {
+                    assert_eq!(show(&std::mem::take(&mut self.to_client)), show(&bytes), "cut {cut}: {line}")
+                }
                 _ => panic!("{line}"),
             }
         }
@@ -349,7 +354,10 @@ fn answers_that_nobody_asked_for_are_nonsense() {
         let bytes = messages(unasked);
         let head = Postgres::head(&bytes).unwrap().unwrap();
         let seen = &bytes[head.header..];
-        assert!(stage.tracker.on_backend(head, seen, &mut stage.memory, &mut Vec::new()).is_err(), "{unasked}");
+        assert!(
+            stage.tracker.on_backend(head, seen, &mut stage.memory, &mut Vec::new()).is_err(),
+            "{unasked}"
+        );
     }
 }
 

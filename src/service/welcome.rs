@@ -31,7 +31,8 @@ impl Welcomes {
     /// The answer to `asked`, if it is fresh.
     pub(crate) fn find(&self, asked: &Settings, now: Instant) -> Option<Arc<Welcome>> {
         let kept = self.0.lock();
-        let found = kept.iter().find(|(at, settings, _)| settings == asked && now.duration_since(*at) < FRESH);
+        let found =
+            kept.iter().find(|(at, settings, _)| settings == asked && now.duration_since(*at) < FRESH);
         found.map(|(_, _, welcome)| Arc::clone(welcome))
     }
 

@@ -36,7 +36,13 @@ pub struct Gate<P: Protocol> {
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
 /// Serves one connection from its first byte to its last.
-pub async fn serve<P: Protocol>(gate: Arc<Gate<P>>, stream: Stream, tls: Option<Arc<ServerTls>>, terms: Arc<LoginTerms>, deadline: Duration) {
+pub async fn serve<P: Protocol>(
+    gate: Arc<Gate<P>>,
+    stream: Stream,
+    tls: Option<Arc<ServerTls>>,
+    terms: Arc<LoginTerms>,
+    deadline: Duration,
+) {
     let login = Box::pin(sign_in(&gate, stream, tls, terms));
     let Ok(Some((client, greeting))) = tokio::time::timeout(deadline, login).await else { return };
     let Some(session) = Box::pin(open(&gate, client, greeting)).await else { return };
@@ -105,7 +111,8 @@ async fn sign_in<P: Protocol>(
             }
             // What came in clear behind the request must not be taken for what comes in TLS.
             LoginStep::UpgradeTls if !client.inbox.is_empty() => {
-                let fault = Fault::fatal(Cause::ProtocolViolation, "received unencrypted data after SSL request");
+                let fault =
+                    Fault::fatal(Cause::ProtocolViolation, "received unencrypted data after SSL request");
                 return tell::<P>(client, &fault).await;
             }
             LoginStep::UpgradeTls => {
@@ -172,12 +179,14 @@ async fn welcome<P: Protocol>(
     gate: &Gate<P>,
     greeting: &Greeting,
 ) -> Result<(Arc<Service<P>>, Arc<Welcome>), Fault> {
-    let service = gate.directory.service(&greeting.user, &greeting.database).map_err(|unserved| match unserved {
-        Unserved::User => Fault::fatal(Cause::NotAllowed, "this user is no longer configured"),
-        Unserved::Database => {
-            Fault::fatal(Cause::UnknownDatabase, format!("database \"{}\" does not exist", greeting.database))
-        }
-    })?;
+    let service =
+        gate.directory.service(&greeting.user, &greeting.database).map_err(|unserved| match unserved {
+            Unserved::User => Fault::fatal(Cause::NotAllowed, "this user is no longer configured"),
+            Unserved::Database => Fault::fatal(
+                Cause::UnknownDatabase,
+                format!("database \"{}\" does not exist", greeting.database),
+            ),
+        })?;
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
     let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
     let now = Instant::now();
@@ -218,8 +227,10 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
     if let Some((_, standby)) = reported.iter_mut().find(|(name, _)| name == "in_hot_standby") {
         "off".clone_into(standby);
     }
-    let names: Vec<Box<str>> = asked.iter().map(|(name, _)| name.into()).filter(|name: &Box<str>| name.contains('.')).collect();
-    let inspected = errand::run(&mut lease, &Errand::Inspect { names: &names }, &mut Vec::new()).await.map_err(lost)?;
+    let names: Vec<Box<str>> =
+        asked.iter().map(|(name, _)| name.into()).filter(|name: &Box<str>| name.contains('.')).collect();
+    let inspected =
+        errand::run(&mut lease, &Errand::Inspect { names: &names }, &mut Vec::new()).await.map_err(lost)?;
     if inspected.error.is_some() {
         return Err(Fault::fatal(Cause::Internal, "the session's settings could not be read back"));
     }

@@ -131,7 +131,10 @@ impl<P: Protocol> Session<P> {
                 Poll::Ready(_) => {
                     lease.endpoint().report_lost();
                     self.lease = None;
-                    let fault = Fault::fatal(Cause::BackendLost, "the database closed the connection of this session");
+                    let fault = Fault::fatal(
+                        Cause::BackendLost,
+                        "the database closed the connection of this session",
+                    );
                     return Poll::Ready(Err(End::Fault(fault)));
                 }
             }

@@ -212,7 +212,9 @@ impl Relay {
         with_space(|space| {
             let carried = backend.carry.len();
             let Some((front, room)) = space.split_at_mut_checked(carried) else {
-                return Poll::Ready(Err(Stop::Nonsense(ProtocolError("a header of the backend is too large"))));
+                return Poll::Ready(Err(Stop::Nonsense(ProtocolError(
+                    "a header of the backend is too large",
+                ))));
             };
             front.copy_from_slice(&backend.carry);
             let n = match poll_read(&mut backend.stream, cx, room) {

@@ -58,7 +58,8 @@ impl<P: Protocol> Session<P> {
             return self.run_bound(request, &judged, started).await;
         }
         if self.service.refuses_transactions() && judged.begins {
-            let fault = Fault::error(Cause::NotSupported, "transactions are not allowed in statement pool mode");
+            let fault =
+                Fault::error(Cause::NotSupported, "transactions are not allowed in statement pool mode");
             return self.refuse(fault, request).await;
         }
         self.run_leased(request, judged, started).await
@@ -76,7 +77,12 @@ impl<P: Protocol> Session<P> {
     }
 
     /// On a backend leased for it, or several in turn.
-    async fn run_leased(&mut self, request: Request, mut judged: Judgement, started: Instant) -> Result<(), End> {
+    async fn run_leased(
+        &mut self,
+        request: Request,
+        mut judged: Judgement,
+        started: Instant,
+    ) -> Result<(), End> {
         let deadline = started + self.service.query_wait_timeout;
         let mut exclude = None;
         for _ in 0..ATTEMPTS {
@@ -114,7 +120,8 @@ impl<P: Protocol> Session<P> {
                 Attempt::LostUnseen => exclude = self.lose_lease(),
             }
         }
-        self.refuse(Fault::error(Cause::BackendLost, "the database was lost several times in a row"), request).await
+        self.refuse(Fault::error(Cause::BackendLost, "the database was lost several times in a row"), request)
+            .await
     }
 
     /// Gets a backend. May be cancelled by the client while it waits.
@@ -143,7 +150,9 @@ impl<P: Protocol> Session<P> {
         let mut lease = std::pin::pin!(self.service.access.lease(need));
         let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
             std::task::Poll::Ready(leased) => std::task::Poll::Ready(leased.map_err(LeaseFailed::Pool)),
-            std::task::Poll::Pending if slot.is_canceled() => std::task::Poll::Ready(Err(LeaseFailed::Canceled)),
+            std::task::Poll::Pending if slot.is_canceled() => {
+                std::task::Poll::Ready(Err(LeaseFailed::Canceled))
+            }
             std::task::Poll::Pending => std::task::Poll::Pending,
         })
         .await?;
@@ -165,7 +174,13 @@ impl<P: Protocol> Session<P> {
         let mut relay = Relay::new(request.rest, retry);
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let backend = &mut **lease;
-        self.tracker.forward(bytes, request.rest, &mut backend.memory, &mut backend.outbox, self.client.outbox.space())?;
+        self.tracker.forward(
+            bytes,
+            request.rest,
+            &mut backend.memory,
+            &mut backend.outbox,
+            self.client.outbox.space(),
+        )?;
         let mut kept = if keep { request.len } else { 0 };
         if !keep {
             self.client.consume(request.len);
@@ -241,7 +256,10 @@ impl<P: Protocol> Session<P> {
             Fault::fatal(Cause::OutcomeUnknown, "the database was lost in the middle of a transaction")
                 .hint("If a COMMIT was under way, nobody knows whether it took effect.")
         } else {
-            Fault::error(Cause::OutcomeUnknown, "the database was lost before it answered; the outcome is unknown")
+            Fault::error(
+                Cause::OutcomeUnknown,
+                "the database was lost before it answered; the outcome is unknown",
+            )
         };
         if torn || in_transaction || open || !waits || !request.whole {
             return Err(End::Fault(fault));

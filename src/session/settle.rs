@@ -11,7 +11,7 @@ use protocol::fault::Cause;
 use protocol::own::Errand;
 use protocol::tracker::{Memory, Tracker, TxnStatus};
 use protocol::{Fault, Held, Protocol};
-use router::{Effects, Target};
+use router::{Effects, Reason};
 use std::time::{Duration, Instant};
 
 /// How long a vanished client's backend may take to end its transaction.
@@ -33,7 +33,7 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         // SET and its kin touch no data: the session has seen nothing new.
-        if judged.target != Target::Any {
+        if judged.reason != Reason::Session || judged.statements > 1 {
             self.mark_freshness();
         }
         if !self.effects.without(Effects::DDL).is_empty() {
@@ -74,7 +74,8 @@ impl<P: Protocol> Session<P> {
             Ok(outcome) => outcome,
             Err(Trouble::Refused(_) | Trouble::Lost) => {
                 self.lose_lease();
-                let fault = Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended");
+                let fault =
+                    Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended");
                 return Err(End::Fault(fault));
             }
         };

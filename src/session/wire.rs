@@ -32,7 +32,11 @@ pub(super) fn with_space<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 /// One read into `space`. 0 bytes are the end of the stream.
-pub(super) fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+pub(super) fn poll_read(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    space: &mut [u8],
+) -> Poll<io::Result<usize>> {
     let mut buf = ReadBuf::new(space);
     ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
     Poll::Ready(Ok(buf.filled().len()))
@@ -55,7 +59,9 @@ pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]
             break;
         }
     }
-    if stream.is_tls() && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx) {
+    if stream.is_tls()
+        && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx)
+    {
         return Poll::Ready(Err(error));
     }
     Poll::Ready(Ok(written))

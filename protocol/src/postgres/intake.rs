@@ -22,7 +22,9 @@ impl PgTracker {
             let end = self.scanned + head.len();
             match head.tag {
                 b'X' if self.scanned == 0 || !self.open => return Ok(Intake::Terminate),
-                b'd' | b'c' | b'f' if !self.is_mid_batch() => return Ok(self.drop_some(head.len(), inbox.len())),
+                b'd' | b'c' | b'f' if !self.is_mid_batch() => {
+                    return Ok(self.drop_some(head.len(), inbox.len()));
+                }
                 b'Q' | b'F' | b'S' | b'H' | b'P' | b'B' | b'D' | b'E' | b'C' | b'd' | b'c' | b'f' => {}
                 b'X' => return Ok(Intake::Ready { len: self.scanned, rest: 0, whole: false }),
                 _ => return Err(Fault::fatal(Cause::ProtocolViolation, "invalid frontend message type")),

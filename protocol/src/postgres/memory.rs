@@ -95,7 +95,8 @@ impl crate::tracker::Memory for PgMemory {
     fn difference(&self, found: Inspection) -> Inspection {
         // The session's authorization always shows. It comes with rights that decide what else
         // may be set, so a session that changed it is pinned rather than carried.
-        let signed_in = self.reported.iter().find(|(name, _)| name == AUTHORIZATION).map(|(_, user)| user.as_str());
+        let signed_in =
+            self.reported.iter().find(|(name, _)| name == AUTHORIZATION).map(|(_, user)| user.as_str());
         let changed = found.settings.value(AUTHORIZATION) != signed_in;
         Inspection {
             held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },

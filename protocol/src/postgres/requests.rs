@@ -46,7 +46,9 @@ impl PgTracker {
                     visit(split_text(tail).map_or(tail, |(text, _)| text));
                 }
                 b'B' => {
-                    let Some((name, _)) = split_text(part.body).and_then(|(_, rest)| split_text(rest)) else { continue };
+                    let Some((name, _)) = split_text(part.body).and_then(|(_, rest)| split_text(rest)) else {
+                        continue;
+                    };
                     if !name.is_empty() {
                         visit(self.named.get(name).map_or(&[], |statement| statement.text()));
                     } else if !unnamed_here {
@@ -126,7 +128,13 @@ impl PgTracker {
         out.extend_from_slice(part.whole);
     }
 
-    fn frame(&mut self, part: &Part<'_>, cut: bool, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn frame(
+        &mut self,
+        part: &Part<'_>,
+        cut: bool,
+        memory: &mut PgMemory,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         self.open = !matches!(part.head.tag, b'Q' | b'F');
         match part.head.tag {
             b'Q' => {
@@ -150,7 +158,13 @@ impl PgTracker {
         Ok(())
     }
 
-    fn parse(&mut self, part: &Part<'_>, cut: bool, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn parse(
+        &mut self,
+        part: &Part<'_>,
+        cut: bool,
+        memory: &mut PgMemory,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         let Some((name, tail)) = split_text(part.body) else { return Err(malformed()) };
         if name.is_empty() {
             let number = self.registry.fresh_number();

@@ -1,0 +1,83 @@
+//! What a lease costs: no allocation in the common case. Alone in its process, because it counts.
+//!
+//! `LEASES=100000` repeats it that often, to be run twice under callgrind: the difference is the cost.
+
+use integration::{Cluster as Databases, PASSWORD};
+use pool::{
+    Cluster, ClusterSettings, Consistency, EndpointSettings, Freshness, Identity, Landed, Need, PoolSettings,
+    ProbeUser, RoleSetting, Want,
+};
+use protocol::Secret;
+use protocol::postgres::Postgres;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[tokio::test]
+async fn a_lease_and_its_release_allocate_nothing() {
+    let databases = Databases::start(2);
+    let password = || Some(Secret::new(PASSWORD.to_owned()));
+    let probe = ProbeUser { user: "app".to_owned(), password: password(), database: "app".to_owned() };
+    let endpoints = databases.servers().map(|server| EndpointSettings {
+        address: server.address().parse().expect("an address"),
+        role: RoleSetting::Auto,
+        weight: 1,
+    });
+    let settings = ClusterSettings {
+        max_lag: Duration::from_secs(3600),
+        ..ClusterSettings::new("main", endpoints.collect(), probe)
+    };
+    let cluster = Cluster::<Postgres>::new(settings);
+    let deadline = Instant::now() + Duration::from_secs(600);
+    while !cluster.view().endpoints[1..].iter().all(|seen| seen.why_not.is_none()) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let identity = Identity {
+        database: "app".to_owned(),
+        user: "app".to_owned(),
+        password: password(),
+        pool: PoolSettings::default(),
+    };
+    let access = cluster.access(identity);
+    let mut session = Freshness::default();
+    let rounds = std::env::var("LEASES").ok().and_then(|count| count.parse().ok()).unwrap_or(1000u32);
+    for (want, expected, sticks) in [
+        (Want::Primary, Landed::Primary, false),
+        (Want::Replica, Landed::Replica, false),
+        (Want::Replica, Landed::Replica, true),
+    ] {
+        if std::env::var("KIND").is_ok_and(|k| k != format!("{want:?}{sticks}")) {
+            continue;
+        }
+        let mut lease = async |rounds: u32| {
+            for _ in 0..rounds {
+                let need = Need {
+                    want,
+                    consistency: Consistency::Session,
+                    max_lag: None,
+                    freshness: &mut session,
+                    exclude: None,
+                    deadline,
+                };
+                let leased = access.lease(need).await.expect("a lease");
+                assert_eq!(leased.landed, expected);
+                let id = leased.lease.endpoint().id;
+                leased.lease.release();
+                if sticks {
+                    session.used_replica(id, Instant::now());
+                }
+            }
+        };
+        lease(100).await;
+        let region = Region::new(GLOBAL);
+        let began = Instant::now();
+        lease(rounds).await;
+        let (took, change) = (began.elapsed(), region.change());
+        println!("{want:?} sticks={sticks}: {:?} a round", took / rounds);
+        assert_eq!((change.allocations, change.reallocations), (0, 0), "{want:?}");
+    }
+}
