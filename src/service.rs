@@ -59,11 +59,14 @@ pub struct Running<P: Protocol> {
     pub(crate) counters: Arc<ClusterCounters>,
 }
 
+/// By user and database.
+type Services<P> = HashMap<(String, String), Arc<Service<P>>>;
+
 /// One configuration in operation.
 struct Edition<P: Protocol> {
     snapshot: Arc<Snapshot>,
     clusters: BTreeMap<String, Arc<Running<P>>>,
-    services: Mutex<HashMap<(String, String), Arc<Service<P>>>>,
+    services: Mutex<Services<P>>,
     verifiers: Mutex<HashMap<String, Arc<Verifier>>>,
 }
 

@@ -3,7 +3,7 @@
 //! A set of names and values, small, ordered, compared as a whole. What a name means
 //! is the database's business; this file only knows what differs.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// An immutable set of settings with its fingerprint. Cloning shares it.
@@ -50,9 +50,8 @@ impl Settings {
                 Err(at) => sorted.insert(at, (name, value)),
             }
         }
-        let mut hasher = foldhash::fast::FixedState::with_seed(0x5eed).build_hasher();
-        sorted.hash(&mut hasher);
-        Self(Arc::new(Inner { fingerprint: hasher.finish(), pairs: sorted }))
+        let fingerprint = foldhash::fast::FixedState::with_seed(0x5eed).hash_one(&sorted);
+        Self(Arc::new(Inner { fingerprint, pairs: sorted }))
     }
 
     /// These settings with `over` on top.

@@ -4,6 +4,8 @@
 //! `C>` is what the client sends, `>B` what must reach the backend for it, `B>` what the backend
 //! says and `>C` what must reach the client. A message is a tag and its fields; see `message`.
 
+#![allow(clippy::unwrap_used)]
+
 use protocol::Protocol;
 use protocol::postgres::{CancelKey, PgMemory, PgTracker, Postgres, Registry};
 use protocol::tracker::{Intake, Tracker, TxnStatus, Verdict};

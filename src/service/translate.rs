@@ -34,10 +34,11 @@ pub(super) fn consistency(consistency: config::Consistency) -> Consistency {
 
 /// How connections notice that the other side vanished.
 pub fn keepalive(general: &General) -> KeepAlive {
-    let mut keepalive = KeepAlive::default();
-    keepalive.idle = general.tcp_keepalive.unwrap_or(Duration::ZERO);
-    keepalive.user_timeout = general.tcp_user_timeout.unwrap_or(Duration::ZERO);
-    keepalive
+    KeepAlive {
+        idle: general.tcp_keepalive.unwrap_or(Duration::ZERO),
+        user_timeout: general.tcp_user_timeout.unwrap_or(Duration::ZERO),
+        ..KeepAlive::default()
+    }
 }
 
 /// A cluster, for the pool.

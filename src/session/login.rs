@@ -81,6 +81,7 @@ async fn sign_in<P: Protocol>(
     let mut login = P::Login::new(terms);
     login.start(client.outbox.space());
     let mut received = 0;
+    let mut fed_behind = false;
     loop {
         let step = match login.feed(&client.inbox, client.outbox.space()) {
             Ok((consumed, step)) => {
@@ -91,6 +92,8 @@ async fn sign_in<P: Protocol>(
         };
         let step = match step {
             LoginStep::Identify => {
+                // What the client sent ahead of this answer has not been looked at yet.
+                fed_behind = true;
                 let verifier = gate.directory.verifier(&login.greeting().user);
                 match login.credential(verifier.as_deref(), client.outbox.space()) {
                     Ok(step) => step,
@@ -123,6 +126,10 @@ async fn sign_in<P: Protocol>(
             }
             LoginStep::DirectTls { .. } => return None,
             LoginStep::More => {}
+        }
+        if matches!(step, LoginStep::More) && fed_behind && !client.inbox.is_empty() {
+            fed_behind = false;
+            continue;
         }
         let n = poll_fn(|cx| client.poll_receive(cx)).await.ok()?;
         received += n;
@@ -228,7 +235,7 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
         "off".clone_into(standby);
     }
     let names: Vec<Box<str>> =
-        asked.iter().map(|(name, _)| name.into()).filter(|name: &Box<str>| name.contains('.')).collect();
+        asked.iter().map(|(name, _)| name).filter(|name| name.contains('.')).map(Into::into).collect();
     let inspected =
         errand::run(&mut lease, &Errand::Inspect { names: &names }, &mut Vec::new()).await.map_err(lost)?;
     if inspected.error.is_some() {
