@@ -156,6 +156,7 @@ impl Program {
             directory: Arc::clone(&self.directory),
             sessions: Arc::clone(&self.sessions),
             registry: Arc::default(),
+            crowd: Arc::default(),
         });
         let places = Arc::new(Semaphore::new(snapshot.general.max_clients.min(Semaphore::MAX_PERMITS)));
         let mut bound = Vec::new();

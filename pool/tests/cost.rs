@@ -50,9 +50,6 @@ async fn a_lease_and_its_release_allocate_nothing() {
         (Want::Replica, Landed::Replica, false),
         (Want::Replica, Landed::Replica, true),
     ] {
-        if std::env::var("KIND").is_ok_and(|k| k != format!("{want:?}{sticks}")) {
-            continue;
-        }
         let mut lease = async |rounds: u32| {
             for _ in 0..rounds {
                 let need = Need {

@@ -28,18 +28,18 @@ pub struct Welcome {
 pub(crate) struct Welcomes(Mutex<Vec<(Instant, Settings, Arc<Welcome>)>>);
 
 impl Welcomes {
-    /// The answer to `asked`, if it is fresh.
-    pub(crate) fn find(&self, asked: &Settings, now: Instant) -> Option<Arc<Welcome>> {
+    /// The answer to `asked`, and whether it is fresh. A stale one is better than none, while no
+    /// backend can be asked.
+    pub(crate) fn find(&self, asked: &Settings, now: Instant) -> Option<(Arc<Welcome>, bool)> {
         let kept = self.0.lock();
-        let found =
-            kept.iter().find(|(at, settings, _)| settings == asked && now.duration_since(*at) < FRESH);
-        found.map(|(_, _, welcome)| Arc::clone(welcome))
+        let (at, _, welcome) = kept.iter().find(|(_, settings, _)| settings == asked)?;
+        Some((Arc::clone(welcome), now.duration_since(*at) < FRESH))
     }
 
     /// Keeps an answer.
     pub(crate) fn keep(&self, asked: Settings, welcome: Arc<Welcome>, now: Instant) {
         let mut kept = self.0.lock();
-        kept.retain(|(at, settings, _)| *settings != asked && now.duration_since(*at) < FRESH);
+        kept.retain(|(_, settings, _)| *settings != asked);
         if kept.len() >= KEPT {
             kept.remove(0);
         }

@@ -90,27 +90,37 @@ fn consistency(asked: router::Consistency) -> Consistency {
     }
 }
 
+/// As much of a request as is here.
+pub(super) struct Seen<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Whether it is here to its end.
+    pub(super) whole: bool,
+    /// Whether the text of its last statement is cut.
+    pub(super) cut: bool,
+}
+
 /// Judges `request`. One that is not whole may go on in any way: it is a write.
 pub(super) fn judge<P: Protocol>(
     service: &Service<P>,
     tracker: &P::Tracker,
-    request: &[u8],
-    whole: bool,
+    request: &Seen<'_>,
     strong: bool,
 ) -> Judgement {
     let lexing = Lexing { trusted: tracker.lexing_trusted() };
     let catalog = service.catalog.current();
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();
-    tracker.texts(request, &mut |text| {
+    tracker.texts(request.bytes, &mut |text| {
         let plan = service.router.plan(text, lexing);
         let route = service.router.decide(text, &plan, &context);
         judgement.add(&plan, &route);
     });
     judgement.close();
-    if !whole {
+    if !request.whole {
         (judgement.target, judgement.reason) = (Target::Primary, Reason::LargeRequest);
         judgement.repeatable = false;
+    }
+    if request.cut {
         judgement.effects |= Effects::UNKNOWN;
     }
     judgement

@@ -9,6 +9,7 @@ use super::slot::{Registry, Slot};
 use super::wire::Client;
 use super::{Session, errand};
 use crate::service::{Directory, Service, Unserved, Welcome};
+use parking_lot::Mutex;
 use pool::net::{ServerTls, Stream, accept_tls};
 use pool::{Consistency, Freshness, Need, Want};
 use protocol::fault::Cause;
@@ -18,6 +19,7 @@ use protocol::settings::Change;
 use protocol::tracker::{Memory, Tracker};
 use protocol::{Fault, Held, Protocol, Settings};
 use router::Effects;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +32,43 @@ pub struct Gate<P: Protocol> {
     pub sessions: Arc<Registry<P>>,
     /// Texts that all sessions share.
     pub registry: Arc<P::Registry>,
+    /// How many sessions each user has.
+    pub crowd: Arc<Crowd>,
+}
+
+/// How many sessions each user has.
+#[derive(Debug, Default)]
+pub struct Crowd(Mutex<HashMap<Box<str>, u32>>);
+
+/// One of a user's places, given back when dropped.
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    user: Box<str>,
+}
+
+impl Crowd {
+    /// Takes one of a user's `most` places.
+    fn enter(self: &Arc<Self>, user: &str, most: Option<u32>) -> Option<Place> {
+        let mut crowd = self.0.lock();
+        let here = crowd.entry(user.into()).or_default();
+        if most.is_some_and(|most| *here >= most) {
+            return None;
+        }
+        *here += 1;
+        Some(Place { crowd: Arc::clone(self), user: user.into() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut crowd = self.crowd.0.lock();
+        if let Some(here) = crowd.get_mut(&self.user) {
+            *here -= 1;
+            if *here == 0 {
+                crowd.remove(&self.user);
+            }
+        }
+    }
 }
 
 /// Bytes that may come before the proof.
@@ -149,6 +188,12 @@ async fn tell<P: Protocol>(mut client: Client, fault: &Fault) -> Option<(Client,
 
 /// Makes a session of a client that has proven itself.
 async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greeting) -> Option<Session<P>> {
+    let most = gate.directory.snapshot().users.get(&greeting.user).and_then(|user| user.max_connections);
+    let Some(place) = gate.crowd.enter(&greeting.user, most) else {
+        let fault = Fault::fatal(Cause::TooManyConnections, "too many connections for this user");
+        tell::<P>(client, &fault).await;
+        return None;
+    };
     let (service, welcome) = match welcome(gate, &greeting).await {
         Ok(found) => found,
         Err(fault) => {
@@ -179,6 +224,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greetin
         effects: Effects::empty(),
         held: Held::empty(),
         shown: Held::empty(),
+        _place: place,
     })
 }
 
@@ -197,12 +243,19 @@ async fn welcome<P: Protocol>(
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
     let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
     let now = Instant::now();
-    if let Some(welcome) = service.welcomes.find(&asked, now) {
+    let kept = service.welcomes.find(&asked, now);
+    if let Some((welcome, true)) = kept {
         return Ok((service, welcome));
     }
-    let welcome = Arc::new(ask(&service, &asked).await?);
-    service.welcomes.keep(asked, Arc::clone(&welcome), Instant::now());
-    Ok((service, welcome))
+    match (ask(&service, &asked).await, kept) {
+        (Ok(welcome), _) => {
+            let welcome = Arc::new(welcome);
+            service.welcomes.keep(asked, Arc::clone(&welcome), Instant::now());
+            Ok((service, welcome))
+        }
+        (Err(fault), Some((welcome, _))) if fault.cause != Cause::InvalidParameter => Ok((service, welcome)),
+        (Err(fault), _) => Err(fault),
+    }
 }
 
 /// Asks a backend what it makes of the settings that a client wants.

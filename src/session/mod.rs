@@ -72,6 +72,7 @@ pub struct Session<P: Protocol> {
     held: Held,
     /// What operators were last told about that.
     shown: Held,
+    _place: login::Place,
 }
 
 impl<P: Protocol> Session<P> {

@@ -5,7 +5,7 @@
 //! the primary, once, and remembering its shape.
 
 use super::errand::Trouble;
-use super::judge::{Judgement, judge};
+use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
@@ -51,7 +51,8 @@ impl<P: Protocol> Session<P> {
             self.renew_service()?;
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
-        let mut judged = judge(&self.service, &self.tracker, bytes, request.whole, self.is_strong());
+        let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
+        let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong());
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
@@ -224,7 +225,8 @@ impl<P: Protocol> Session<P> {
             match self.tracker.intake(&self.client.inbox, self.service.gather_max)? {
                 Intake::Ready { len, rest, .. } => {
                     let bytes = self.client.inbox.get(..len).unwrap_or_default();
-                    let mut judged = judge(&self.service, &self.tracker, bytes, true, false);
+                    let seen = Seen { bytes, whole: true, cut: rest > 0 };
+                    let mut judged = judge(&self.service, &self.tracker, &seen, false);
                     self.remember(&mut judged);
                     let bytes = self.client.inbox.get(..len).unwrap_or_default();
                     let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
