@@ -548,6 +548,31 @@ fn copies_run_fail_and_are_given_up() {
 }
 
 #[test]
+fn a_copy_whose_data_comes_along_at_once_ends() {
+    stage().cluster.prepare("CREATE TABLE basin (n int)");
+    let copy = [frame::query("COPY basin FROM STDIN"), frame::copy_data(b"1\n"), frame::copy_done()].concat();
+    let unended =
+        [frame::parse("", "SELECT * FROM basin"), frame::describe_statement(""), frame::flush()].concat();
+    for round in 0..30 {
+        let mut wire = session();
+        wire.patience(Duration::from_secs(5));
+        // As asyncpg does it: a description asked for with Flush, no Sync, and then the copy in one piece.
+        if round % 3 == 1 {
+            wire.send(&unended).unwrap();
+            assert_eq!(wire.read_to(b'T').unwrap().tag, b'T');
+        }
+        let reply = if round % 3 == 2 {
+            wire.ask(&[unended.clone(), copy.clone()].concat())
+        } else {
+            wire.ask(&copy)
+        };
+        let reply = reply.unwrap_or_else(|error| panic!("round {round}: {error}")).ok();
+        assert_eq!(reply.tags, ["COPY 1"], "round {round}");
+        assert_eq!(wire.value("SELECT 1"), "1");
+    }
+}
+
+#[test]
 fn a_function_call_runs_on_the_primary() {
     let mut wire = session();
     let oid: u32 =

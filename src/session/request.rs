@@ -221,6 +221,9 @@ impl<P: Protocol> Session<P> {
 
     /// The client went on with the request that is under way.
     fn hear(&mut self, relay: &mut Relay) -> Result<(), End> {
+        // What is left unjudged below, because it may not belong to this request, is heard again
+        // as soon as it does: COPY data behind a query that turns out to be a COPY.
+        relay.heard = 0;
         loop {
             match self.tracker.intake(&self.client.inbox, self.service.gather_max)? {
                 Intake::Ready { len, rest, .. } => {
@@ -240,10 +243,12 @@ impl<P: Protocol> Session<P> {
                 }
                 Intake::Drop(len) => self.client.consume(len),
                 Intake::Terminate => return Err(End::Goodbye),
-                Intake::More => break,
+                Intake::More => {
+                    relay.heard = self.client.inbox.len();
+                    break;
+                }
             }
         }
-        relay.heard = self.client.inbox.len();
         Ok(())
     }
 

@@ -136,7 +136,7 @@ fn arguments(workload: &str, scratch: &Path) -> Result<Vec<String>, Box<dyn Erro
         "simple" | "extended" | "prepared" => vec!["-S".into(), "-M".into(), workload.into()],
         "mixed" => [
             "-M",
-            "prepared",
+            "simple",
             "-s",
             &SCALE.to_string(),
             "-f",
@@ -334,7 +334,7 @@ fn print_tables(plan: &Plan, runs: &Runs) {
 
 fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new("bench");
-    let settings = vec![("shared_buffers", "256MB".to_owned()), ("synchronous_commit", "off".to_owned())];
+    let settings = vec![("shared_buffers", "256MB".to_owned())];
     let cluster = Cluster::with(&Options { replicas: 2, log_statement: "none", settings });
     let made = Command::new(postgres_program("pgbench"))
         .args([
