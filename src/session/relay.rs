@@ -83,7 +83,7 @@ impl Relay {
             if !backend.outbox.is_empty() && poll_send(backend, cx) {
                 moved = true;
             }
-            if (client.outbox.is_empty() || withheld) && tracker_wants(tracker) {
+            if (client.outbox.is_empty() || withheld) && !tracker.is_over() {
                 match self.poll_reply(cx, client, backend, tracker) {
                     Poll::Ready(Err(stop)) => return Poll::Ready(stop),
                     Poll::Ready(Ok(())) => moved = true,
@@ -317,11 +317,6 @@ impl Relay {
         client.outbox.space().extend_from_slice(run.get(written..).unwrap_or_default());
         Ok(())
     }
-}
-
-/// A backend is only heard while something is owed or may come by itself.
-fn tracker_wants<T: Tracker>(tracker: &T) -> bool {
-    !tracker.is_over()
 }
 
 /// Sends what waits for the backend. An error is not told: the reading side will see the end,

@@ -289,8 +289,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// A replica refused the request as a write: its shape is a write from now on.
-    fn learn(&mut self, request: Request, code: [u8; 5]) {
-        self.tracker.rewind();
+    fn learn(&self, request: Request, code: [u8; 5]) {
         self.service.counters.second_chance();
         if code != *b"25006" {
             return;
