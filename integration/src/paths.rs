@@ -13,13 +13,11 @@ use crate::keeper;
 /// What installs the databases' programs on Debian.
 pub const INSTALL: &str = "apt-get install -y postgresql";
 
-/// The directory cargo builds into, found from the program that runs.
+/// The directory cargo builds into, found from the program that runs: `<target>/<profile>[/deps]/<program>`.
 pub fn target() -> PathBuf {
     let program = std::env::current_exe().expect("a running program has a path");
-    program
-        .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").exists())
-        .map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+    let mut dirs = program.ancestors().skip(1).skip_while(|dir| dir.ends_with("deps"));
+    dirs.nth(1).expect("cargo builds into a directory of the profile").to_path_buf()
 }
 
 /// The proxy's binary: `SPLITPOOL_BIN`, or the release build, or the debug build.
