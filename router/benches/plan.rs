@@ -35,8 +35,7 @@ fn main() {
         let start = Instant::now();
         for _ in 0..ROUNDS {
             let text = black_box(text.as_bytes());
-            let plan = router.plan(text, Lexing { trusted: true });
-            black_box(router.decide(text, &plan, &context));
+            black_box(router.route(text, Lexing { trusted: true }, &context));
         }
         println!("{number} {name:<30} {:>8} ns", start.elapsed().as_nanos() / u128::from(ROUNDS));
     }

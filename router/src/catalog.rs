@@ -6,6 +6,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::functions;
 
@@ -75,7 +76,12 @@ pub struct Catalog {
     /// Names that make a text worth a second look although the lexer settled it.
     suspects: Set,
     loaded: bool,
+    /// Tells it from all others of the process; zero is nobody's.
+    id: u64,
 }
+
+/// The number of the catalog that was closed last.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Catalog {
     /// Nothing is known: every user function is unknown, no relation is suspected.
@@ -91,6 +97,11 @@ impl Catalog {
     /// Whether a text settled as a read must be looked through for names all the same.
     pub(crate) fn has_suspects(&self) -> bool {
         !self.suspects.is_empty() || !self.operators.is_empty() || !self.attributes.is_empty()
+    }
+
+    /// Under which number verdicts on texts may be remembered: the same for all catalogs that suspect nothing.
+    pub(crate) fn verdicts(&self) -> u64 {
+        if self.has_suspects() { self.id } else { 0 }
     }
 
     pub(crate) fn is_suspect(&self, name: &str) -> bool {
@@ -191,6 +202,6 @@ impl CatalogBuilder {
 
     /// Closes the catalog.
     pub fn build(self) -> Catalog {
-        self.catalog
+        Catalog { id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1, ..self.catalog }
     }
 }

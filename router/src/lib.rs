@@ -26,6 +26,7 @@ mod reason;
 mod router;
 mod rule;
 mod scan;
+mod shape;
 mod statement;
 mod table;
 mod words;

@@ -1,14 +1,16 @@
-//! What the router remembers: plans by text, and fingerprints that replicas refused. Both are bounded.
+//! What the router remembers: plans by text, verdicts by shape, and fingerprints that replicas refused. All are
+//! bounded.
 //!
-//! A plan is found by its whole text, so that two texts of one hash cannot share a route. Seeds are drawn per
-//! process.
+//! A plan is found by its whole text or shape, so that two texts of one hash cannot share a route. Seeds are
+//! drawn per process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::quality::RandomState;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::{Plan, fingerprint};
+use crate::shape::Shape;
+use crate::{Effects, Hint, Kind, Plan, fingerprint};
 
 /// Texts above this length are planned each time.
 pub(crate) const CACHED_TEXT_MAX: usize = 4096;
@@ -29,9 +31,11 @@ impl quick_cache::Weighter<Box<[u8]>, Plan> for Weight {
     }
 }
 
-/// Plans by text, and refused fingerprints.
+/// Plans by text and shape, and refused fingerprints.
 pub(crate) struct Memory {
     plans: Cache<Box<[u8]>, Plan, Weight, RandomState>,
+    /// Final plans of texts that differ in literals only: no names to look up, nothing learned against them.
+    shapes: Cache<Box<[u8]>, Plan, Weight, RandomState>,
     learned: Cache<u64, (), quick_cache::UnitWeighter, RandomState>,
     has_learned: AtomicBool,
     seed: RandomState,
@@ -40,8 +44,10 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(bytes: usize) -> Self {
         let items = (bytes / 1024).max(16);
-        let plans =
-            Cache::with(items, bytes as u64, Weight, RandomState::default(), DefaultLifecycle::default());
+        let plans = || {
+            let half = bytes as u64 / 2;
+            Cache::with(items, half, Weight, RandomState::default(), DefaultLifecycle::default())
+        };
         let learned = Cache::with(
             LEARNED_MAX,
             LEARNED_MAX as u64,
@@ -49,7 +55,13 @@ impl Memory {
             RandomState::default(),
             DefaultLifecycle::default(),
         );
-        Self { plans, learned, has_learned: AtomicBool::new(false), seed: RandomState::default() }
+        Self {
+            plans: plans(),
+            shapes: plans(),
+            learned,
+            has_learned: AtomicBool::new(false),
+            seed: RandomState::default(),
+        }
     }
 
     pub(crate) fn plan(&self, text: &[u8]) -> Option<Plan> {
@@ -62,9 +74,27 @@ impl Memory {
         }
     }
 
+    /// The final plan of all texts of this shape.
+    pub(crate) fn shape(&self, shape: &Shape) -> Option<Plan> {
+        self.shapes.get(shape.bytes())
+    }
+
+    /// Keeps the final plan of a text for all texts of its shape, unless it may have looked into literals:
+    /// names and settings can stand in strings, hints in comments.
+    pub(crate) fn keep_shape(&self, shape: &Shape, plan: &Plan) {
+        let plain = matches!(plan.kind, Kind::Read | Kind::Write | Kind::Commit | Kind::Rollback)
+            || matches!(plan.kind, Kind::Begin { .. });
+        if plain && plan.detail.is_none() && plan.effects == Effects::empty() && plan.hint == Hint::default()
+        {
+            self.shapes.insert(shape.bytes().into(), plan.clone());
+        }
+    }
+
     pub(crate) fn learn(&self, text: &[u8]) {
         self.learned.insert(fingerprint::of(text, &self.seed), ());
         self.has_learned.store(true, Ordering::Release);
+        // Whichever shape it has is settled anew.
+        self.shapes.clear();
     }
 
     /// Whether a replica refused a text like this one. Nearly free as long as none ever did.

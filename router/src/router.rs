@@ -1,14 +1,16 @@
 //! The router: text in, plan out; plan and context in, route out.
 //!
-//! The lexer settles what it can, without allocating. What is left goes to the parser, once per text as long
-//! as the cache holds it. Long texts that the lexer settles are kept as well, because finding one costs less
-//! than reading it. Nothing here waits, and nothing is shared but the memory.
+//! A text whose shape was settled before is not read at all. The lexer settles what it can, without allocating.
+//! What is left goes to the parser, once per text as long as the cache holds it. Long texts that the lexer
+//! settles are kept as well, because finding one costs less than reading it. Nothing here waits, and nothing is
+//! shared but the memory.
 
 use std::sync::Arc;
 
 use crate::lexer::Lexer;
 use crate::memory::Memory;
 use crate::names::{self, Suspicion};
+use crate::shape::Shape;
 use crate::statement::{self, Statement};
 use crate::words::{self, Verb};
 use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, parse};
@@ -68,6 +70,25 @@ impl Router {
         Self { limits, rules, memory: Memory::new(limits.cache_bytes) }
     }
 
+    /// What the text tells and where it goes: [`Router::plan`] and [`Router::decide`] in one, and much cheaper
+    /// for a text that differs from an earlier one in literals only.
+    pub fn route(&self, text: &[u8], lexing: Lexing, context: &Context<'_>) -> (Plan, Route) {
+        // A rule may look at literals, so with rules every text is read.
+        let short_cut = lexing.trusted && self.rules.is_empty() && text.len() <= self.limits.text_max;
+        let shape = if short_cut { Shape::of(text, context.catalog.verdicts()) } else { None };
+        if let Some(plan) = shape.as_ref().and_then(|shape| self.memory.shape(shape)) {
+            let route = decide::route(&plan, context, None);
+            return (plan, route);
+        }
+        let plan = self.plan(text, lexing);
+        let doubt = self.doubt(text, &plan, context);
+        if let (Some(shape), Doubt::None) = (&shape, &doubt) {
+            self.memory.keep_shape(shape, &plan);
+        }
+        let route = Self::resolve(&plan, doubt, context);
+        (plan, route)
+    }
+
     /// What the text tells. Does not allocate for a short text that the lexer settles, nor for one that the
     /// memory holds.
     pub fn plan(&self, text: &[u8], lexing: Lexing) -> Plan {
@@ -91,15 +112,28 @@ impl Router {
     /// Decides where a statement goes. `text` is what `plan` was made of; it is read again only if the plan
     /// may be a read and the catalog suspects some name.
     pub fn decide(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Route {
+        Self::resolve(plan, self.doubt(text, plan, context), context)
+    }
+
+    /// What the catalog has against a text that looks like a read.
+    fn doubt(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Doubt {
         if !plan.may_read() || !context.catalog.has_suspects() {
-            return decide::route(plan, context, None);
+            return Doubt::None;
         }
         match names::suspect(text, context.catalog) {
-            None => decide::route(plan, context, None),
-            Some(Suspicion::Certain(reason)) => decide::route(plan, context, Some(reason)),
-            Some(Suspicion::Name) => {
-                let detailed = if is_complete(plan) { None } else { Some(self.detailed(text)) };
-                let plan = detailed.as_ref().unwrap_or(plan);
+            None => Doubt::None,
+            Some(Suspicion::Certain(reason)) => Doubt::Certain(reason),
+            Some(Suspicion::Name) if is_complete(plan) => Doubt::Names(None),
+            Some(Suspicion::Name) => Doubt::Names(Some(Box::new(self.detailed(text)))),
+        }
+    }
+
+    fn resolve(plan: &Plan, doubt: Doubt, context: &Context<'_>) -> Route {
+        match doubt {
+            Doubt::None => decide::route(plan, context, None),
+            Doubt::Certain(reason) => decide::route(plan, context, Some(reason)),
+            Doubt::Names(detailed) => {
+                let plan = detailed.as_deref().unwrap_or(plan);
                 decide::route(plan, context, (!is_complete(plan)).then_some(Reason::UnsafeRelation))
             }
         }
@@ -204,6 +238,15 @@ impl Router {
     fn is_readable_change(&self, text: &[u8]) -> bool {
         first_verb(text) == Verb::Change && text.len() <= self.limits.text_max.saturating_mul(CHANGE_FACTOR)
     }
+}
+
+/// What the catalog has against a read.
+enum Doubt {
+    None,
+    /// It is no read.
+    Certain(Reason),
+    /// Its names decide; with the plan that has them, if the first one has not.
+    Names(Option<Box<Plan>>),
 }
 
 fn is_complete(plan: &Plan) -> bool {

@@ -8,7 +8,7 @@ const TRUSTED: Lexing = Lexing { trusted: true };
 fn check(catalog: &Catalog, text: &[u8], expected: Target) {
     let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());
     let context = Context { catalog, strong: false };
-    let route = || router.decide(text, &router.plan(text, TRUSTED), &context).target;
+    let route = || router.route(text, TRUSTED, &context).1.target;
     assert_eq!(route(), expected);
     let count = measure(|| assert_eq!(route(), expected)).count_total;
     assert_eq!(count, 0, "{}", String::from_utf8_lossy(text));

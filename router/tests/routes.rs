@@ -69,8 +69,12 @@ const fn target(target: Target) -> &'static str {
 
 /// Runs one case and says what is wrong with it.
 fn run(router: &Router, catalog: &Catalog, text: &str, expected: &str) -> Result<(), String> {
-    let plan = router.plan(text.as_bytes(), Lexing { trusted: true });
-    let route = router.decide(text.as_bytes(), &plan, &Context { catalog, strong: false });
+    let (lexing, context) = (Lexing { trusted: true }, Context { catalog, strong: false });
+    let plan = router.plan(text.as_bytes(), lexing);
+    let route = router.decide(text.as_bytes(), &plan, &context);
+    if router.route(text.as_bytes(), lexing, &context) != (plan.clone(), route) {
+        return Err("the short cut says something else".to_owned());
+    }
     let mut words = expected.split_whitespace();
     let mut effects = BTreeSet::new();
     let expected_target = words.next().unwrap_or("");

@@ -111,8 +111,7 @@ pub(super) fn judge<P: Protocol>(
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();
     tracker.texts(request.bytes, &mut |text| {
-        let plan = service.router.plan(text, lexing);
-        let route = service.router.decide(text, &plan, &context);
+        let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
     });
     judgement.close();
