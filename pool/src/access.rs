@@ -118,6 +118,17 @@ impl<P: Protocol> Scene for Sight<'_, P> {
     }
 }
 
+/// What a choice must know of the search it belongs to.
+#[derive(Debug, Clone, Copy)]
+struct SoFar<'a> {
+    /// Who failed it.
+    excluded: &'a [EndpointId],
+    /// Whether it may still wait for a replica to catch up.
+    patient: bool,
+    /// Whether it has seen samples taken since it began.
+    looked: bool,
+}
+
 /// How long one lease has waited and for what, and who failed it.
 struct Search {
     began: Instant,
@@ -143,7 +154,7 @@ impl<P: Protocol> Access<P> {
     fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
         let lanes = self.lanes.load();
         let now = Instant::now();
-        match self.choose(&lanes, need, &[], true, now) {
+        match self.choose(&lanes, need, SoFar { excluded: &[], patient: true, looked: false }, now) {
             Choice::Take { at, landed, .. } if !self.outlook.is_shut() => {
                 let lease = lanes.lanes[at].try_take(now)?;
                 Some(Leased { lease, landed })
@@ -152,14 +163,7 @@ impl<P: Protocol> Access<P> {
         }
     }
 
-    fn choose(
-        &self,
-        lanes: &Lanes<P>,
-        need: &mut Need<'_>,
-        excluded: &[EndpointId],
-        patient: bool,
-        now: Instant,
-    ) -> Choice {
+    fn choose(&self, lanes: &Lanes<P>, need: &mut Need<'_>, so_far: SoFar<'_>, now: Instant) -> Choice {
         let policy = &lanes.policy;
         let max_lag_ns = need.max_lag.map_or(policy.max_lag_ns, nanos);
         let terms = Terms {
@@ -167,13 +171,20 @@ impl<P: Protocol> Access<P> {
             consistency: need.consistency,
             max_lag_ns,
             own_bound: need.max_lag.is_some(),
-            tight: max_lag_ns < 4 * policy.pace_ns,
+            tight: max_lag_ns < 4 * policy.pace_ns && !so_far.looked,
+            hopeless_ns: nanos(policy.causal_wait) + 3 * policy.pace_ns,
             fallback: policy.fallback,
             exclude: need.exclude,
-            excluded,
-            patient,
+            excluded: so_far.excluded,
+            patient: so_far.patient,
         };
         choose(&Sight::new(&self.outlook, lanes, now), &terms, need.freshness)
+    }
+
+    /// Whether every endpoint that counts was sampled since a search began.
+    fn is_sampled_since(&self, lanes: &Lanes<P>, began: Instant) -> bool {
+        let began = self.outlook.clock.ticks(began);
+        lanes.lanes.iter().all(|lane| lane.door.endpoint.is_sampled_since(began))
     }
 
     /// All that may wait.
@@ -186,9 +197,13 @@ impl<P: Protocol> Access<P> {
             }
             let lanes = self.lanes.load_full();
             let now = Instant::now();
-            let patient = search.patience_ends.is_none_or(|end| now < end) && now < need.deadline;
+            let so_far = SoFar {
+                excluded: &search.excluded,
+                patient: search.patience_ends.is_none_or(|end| now < end) && now < need.deadline,
+                looked: search.patience_ends.is_some() && self.is_sampled_since(&lanes, search.began),
+            };
             let _ = pulse.borrow_and_update();
-            match self.choose(&lanes, &mut need, &search.excluded, patient, now) {
+            match self.choose(&lanes, &mut need, so_far, now) {
                 Choice::Take { at, landed, others } => {
                     let lane = roomiest(&lanes.lanes, at, others);
                     match lane.take(need.deadline).await {

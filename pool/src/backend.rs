@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::net::Stream;
 use protocol::Protocol;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A backend: the connection, what it remembers, and the bytes under way.
 pub struct Backend<P: Protocol> {
@@ -81,6 +81,11 @@ impl<P: Protocol> Backend<P> {
 
     pub(crate) fn clean(&mut self) {
         self.clean = true;
+    }
+
+    /// Whether it was lent less than `warm` ago.
+    pub(crate) fn is_warm(&self, now: Instant, warm: Duration) -> bool {
+        now.saturating_duration_since(self.lent_at) < warm
     }
 
     /// Whether it may be lent again.

@@ -41,6 +41,8 @@ pub(crate) struct Terms<'a> {
     pub own_bound: bool,
     /// A bound so low that a sample on demand may show what the last probe could not.
     pub tight: bool,
+    /// A replica that lags more will not catch up while the session waits.
+    pub hopeless_ns: u64,
     pub fallback: Fallback,
     /// Endpoints that are not to be tried again.
     pub exclude: Option<EndpointId>,
@@ -71,6 +73,8 @@ struct Survey {
     fit: u64,
     /// Those of them that have come as far as the floor.
     there: u64,
+    /// Those of them that may soon come that far.
+    near: u64,
 }
 
 pub(crate) fn choose(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> Choice {
@@ -108,19 +112,31 @@ fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> 
         Demand::Stick { .. } => freshness.floor(),
         _ => None,
     };
+    if let Some(choice) = stay(scene, terms, demand, floor) {
+        return choice;
+    }
     let survey = survey(scene, terms, floor);
     if survey.fit == 0 {
         return fall_back(scene, terms, demand, survey);
     }
     match demand {
         Demand::Anything | Demand::Floor(_) if survey.there != 0 => take(scene, survey.there),
-        Demand::Anything | Demand::Floor(_) => wait(scene, terms, survey.fit, false),
+        Demand::Floor(_) | Demand::Sample(_) if survey.near == 0 => primary(scene, Landed::PrimaryForFence),
+        Demand::Anything | Demand::Floor(_) => wait(scene, terms, survey.near, false),
         Demand::Stick { on, long } => stick(scene, terms, on, long, survey),
         Demand::Sample(id) => {
             wait(scene, terms, place(scene, id), scene.primary().is_some_and(|at| scene.id(at) == id))
         }
         Demand::PrimaryOnly => primary(scene, Landed::PrimaryForFence),
     }
+}
+
+/// Stays on a replica that needs no proof, without a look at the others.
+fn stay(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, floor: Option<Position>) -> Option<Choice> {
+    let Demand::Stick { on, long: false } = demand else { return None };
+    let at = (0..scene.len()).find(|at| scene.id(*at) == on)?;
+    let qualifies = judge(scene, terms, floor, at, Survey::default()).there != 0;
+    qualifies.then_some(Choice::Take { at, landed: Landed::Replica, others: 0 })
 }
 
 /// Stays on a replica that needs no proof, unless it is worth a sample to leave it.
@@ -196,21 +212,31 @@ fn place(scene: &impl Scene, id: EndpointId) -> u64 {
 }
 
 fn survey(scene: &impl Scene, terms: &Terms<'_>, floor: Option<Position>) -> Survey {
-    let mut survey = Survey::default();
-    let strict = terms.consistency == Consistency::Bounded;
-    for at in 0..scene.len() {
-        let facts = scene.facts(at, strict);
-        if !facts.serves || is_excluded(terms, scene.id(at)) {
-            continue;
+    (0..scene.len()).fold(Survey::default(), |survey, at| judge(scene, terms, floor, at, survey))
+}
+
+/// Adds one endpoint to a survey.
+fn judge(
+    scene: &impl Scene,
+    terms: &Terms<'_>,
+    floor: Option<Position>,
+    at: usize,
+    mut survey: Survey,
+) -> Survey {
+    let facts = scene.facts(at, terms.consistency == Consistency::Bounded);
+    if !facts.serves || is_excluded(terms, scene.id(at)) {
+        return survey;
+    }
+    let bit = 1 << at;
+    survey.serving |= bit;
+    // A statement's own bound replaces the cluster's, and with it what the cluster's led to.
+    if (facts.fit || terms.own_bound) && facts.lag_ns <= terms.max_lag_ns {
+        survey.fit |= bit;
+        if facts.lag_ns <= terms.hopeless_ns {
+            survey.near |= bit;
         }
-        let bit = 1 << at;
-        survey.serving |= bit;
-        // A statement's own bound replaces the cluster's, and with it what the cluster's led to.
-        if (facts.fit || terms.own_bound) && facts.lag_ns <= terms.max_lag_ns {
-            survey.fit |= bit;
-            if floor.is_none_or(|floor| facts.replayed >= floor) {
-                survey.there |= bit;
-            }
+        if floor.is_none_or(|floor| facts.replayed >= floor) {
+            survey.there |= bit;
         }
     }
     survey

@@ -273,7 +273,7 @@ impl<P: Protocol> Cluster<P> {
         for known in state.accesses.values() {
             let in_use = Arc::strong_count(&known.access) > 1;
             for lane in &known.access.lanes.load().lanes {
-                lane.close_outdated();
+                lane.tidy(now);
                 let serves = matches!(lane.door.endpoint.role(), Role::Primary | Role::Replica);
                 if in_use && serves && lane.is_cold() {
                     let lane = lane.clone();

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,11 @@ pub(crate) struct Door {
 
 /// Where those who wait for a sign-in are told that it failed.
 #[derive(Debug, Default)]
-pub(crate) struct Desk(Mutex<Queue>);
+pub(crate) struct Desk {
+    queue: Mutex<Queue>,
+    /// Tickets out, for whoever must not lock the queue.
+    tickets: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -53,19 +57,25 @@ pub(crate) struct Ticket<'a> {
 impl Desk {
     pub fn wait(&self) -> Ticket<'_> {
         let (sender, bad_news) = oneshot::channel();
-        let mut queue = self.0.lock();
+        self.tickets.fetch_add(1, Relaxed);
+        let mut queue = self.queue.lock();
         queue.next += 1;
         let number = queue.next;
         queue.waiting.push_back((number, sender));
         Ticket { desk: self, number, bad_news }
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.tickets.load(Relaxed) == 0
+    }
+
     fn began(&self) {
-        self.0.lock().under_way += 1;
+        self.queue.lock().under_way += 1;
     }
 
     pub fn ended(&self, failure: Option<DialFailure>) {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         queue.under_way = queue.under_way.saturating_sub(1);
         let Some(failure) = failure else { return };
         if queue.waiting.len() > queue.under_way {
@@ -78,7 +88,8 @@ impl Desk {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let mut queue = self.desk.0.lock();
+        self.desk.tickets.fetch_sub(1, Relaxed);
+        let mut queue = self.desk.queue.lock();
         if let Some(at) = queue.waiting.iter().position(|(number, _)| *number == self.number) {
             queue.waiting.remove(at);
         }

@@ -219,11 +219,20 @@ impl Endpoint {
         }
     }
 
+    /// Whether it was sampled since; one that plays no part need not be.
+    pub(crate) fn is_sampled_since(&self, began: u64) -> bool {
+        !matches!(self.role(), Role::Primary | Role::Replica) || self.probed_at.load(Relaxed) >= began
+    }
+
     /// The first position it had replayed to in a sample that began at `at` or later.
     pub(crate) fn replayed_since(&self, at: Instant) -> Sampled {
+        let ticks = self.clock.ticks(at);
+        if ticks > self.probed_at.load(Relaxed) {
+            return Sampled::NotYet;
+        }
         // A replica that restarted may begin behind what it showed before.
         let steady_since = self.steady_since.load(Relaxed);
-        if steady_since == 0 || self.clock.ticks(at) < steady_since {
+        if steady_since == 0 || ticks < steady_since {
             return Sampled::Never;
         }
         self.replays.lock().first_since(at).map_or(Sampled::NotYet, Sampled::At)

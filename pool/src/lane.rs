@@ -8,6 +8,7 @@ use crate::dial::DialFailure;
 use crate::gate::Gate;
 use crate::lease::{Lease, Seat};
 use crate::settings::{Identity, PoolSettings};
+use crate::shelf::{Held, Shelf};
 use protocol::Protocol;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -33,6 +34,7 @@ pub(crate) struct Lane<P: Protocol> {
     warming: AtomicBool,
     /// The endpoint's generation when outdated backends were last closed.
     swept: AtomicU32,
+    shelf: Shelf<P>,
     store: bb8::Pool<Connector<P>>,
 }
 
@@ -81,7 +83,17 @@ impl<P: Protocol> Lane<P> {
             .build_unchecked(connector);
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(settings.size)));
         let swept = AtomicU32::new(door.endpoint.generation());
-        Self { door, gate, settings, desk, closed, warming: AtomicBool::new(false), swept, store }
+        Self {
+            door,
+            gate,
+            settings,
+            desk,
+            closed,
+            warming: AtomicBool::new(false),
+            swept,
+            shelf: Shelf::new(),
+            store,
+        }
     }
 
     /// A backend, if one is idle and the gate has a place. Never waits, makes no system call.
@@ -92,8 +104,20 @@ impl<P: Protocol> Lane<P> {
         self.pop(Seat::new(self.clone()), now).ok()
     }
 
+    /// Takes a clean backend back.
+    pub fn keep(&self, backend: Held<P>) {
+        if backend.is_reusable() && !self.closed.load(Relaxed) {
+            self.shelf.put(backend, &self.desk);
+        }
+    }
+
     /// An idle backend that is alive; else bb8 has begun to make one.
     fn pop(&self, seat: Seat<P>, now: Instant) -> Result<Lease<P>, Seat<P>> {
+        while let Some(mut backend) = self.shelf.take() {
+            if backend.lend(now) {
+                return Ok(Lease::new(backend, seat));
+            }
+        }
         loop {
             let mut cx = Context::from_waker(Waker::noop());
             match pin!(self.store.get_owned()).poll(&mut cx) {
@@ -135,8 +159,13 @@ impl<P: Protocol> Lane<P> {
                 Ok(lease) => return Ok(lease),
                 Err(seat) => seat,
             };
-            let ticket = self.desk.wait();
-            let mut ticket = pin!(ticket);
+            let mut ticket = pin!(self.desk.wait());
+            if let Some(mut backend) = self.shelf.take() {
+                // Kept between the look above and the ticket. From now on releases go through bb8.
+                if backend.lend(Instant::now()) {
+                    return Ok(Lease::new(backend, seat));
+                }
+            }
             tokio::select! {
                 biased;
                 got = self.store.get_owned() => {
@@ -156,23 +185,29 @@ impl<P: Protocol> Lane<P> {
         }
     }
 
-    /// Closes what is idle and must not be lent again.
-    pub fn close_outdated(&self) {
+    /// Gives what is no longer warm to bb8, and closes what must not be lent again.
+    pub fn tidy(&self, now: Instant) {
+        self.shelf.clear(now, false);
         let generation = self.door.endpoint.generation();
-        if self.swept.swap(generation, Relaxed) == generation && !self.closed.load(Relaxed) {
-            return;
+        if self.swept.swap(generation, Relaxed) != generation {
+            self.sift();
         }
-        let idle = self.store.state().idle_connections;
-        let mut cx = Context::from_waker(Waker::noop());
-        // All are popped before any is dropped: a good one goes back to where it would be popped again.
-        let popped: Vec<_> = (0..idle).map(|_| pin!(self.store.get_owned()).poll(&mut cx)).collect();
-        drop(popped);
     }
 
     /// Closes all that is idle; what is lent is closed when it comes back.
     pub fn close(&self) {
         self.closed.store(true, Relaxed);
-        self.close_outdated();
+        self.shelf.clear(Instant::now(), true);
+        self.sift();
+    }
+
+    /// Pops all that bb8 keeps and puts it back, so that it closes what is no longer good.
+    fn sift(&self) {
+        let idle = self.store.state().idle_connections;
+        let mut cx = Context::from_waker(Waker::noop());
+        // All are popped before any is dropped: a good one goes back to where it would be popped again.
+        let popped: Vec<_> = (0..idle).map(|_| pin!(self.store.get_owned()).poll(&mut cx)).collect();
+        drop(popped);
     }
 
     /// Whether fewer backends are open than the minimum.
@@ -196,7 +231,7 @@ impl<P: Protocol> Lane<P> {
     /// Open backends, and those of them that are idle.
     pub fn open(&self) -> (u32, u32) {
         let state = self.store.state();
-        (state.connections, state.idle_connections)
+        (state.connections, state.idle_connections + self.shelf.len() as u32)
     }
 
     pub fn note_lease(&self) {

@@ -6,8 +6,8 @@
 
 use crate::backend::Backend;
 use crate::cancel::CancelTarget;
-use crate::connector::Connector;
 use crate::lane::Lane;
+use crate::shelf::Held;
 use protocol::Protocol;
 use protocol::tracker::Memory;
 use std::ops::{Deref, DerefMut};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// A backend on loan.
 pub struct Lease<P: Protocol> {
     // The order matters: fields are dropped from the top.
-    backend: bb8::PooledConnection<'static, Connector<P>>,
+    backend: Held<P>,
     seat: Seat<P>,
 }
 
@@ -39,14 +39,16 @@ impl<P: Protocol> Drop for Seat<P> {
 }
 
 impl<P: Protocol> Lease<P> {
-    pub(crate) fn new(backend: bb8::PooledConnection<'static, Connector<P>>, seat: Seat<P>) -> Self {
+    pub(crate) fn new(backend: Held<P>, seat: Seat<P>) -> Self {
         seat.0.note_lease();
         Self { backend, seat }
     }
 
     /// Gives the backend back, clean: no reply is owed, no transaction is open, its memory is true.
-    pub fn release(mut self) {
-        self.backend.clean();
+    pub fn release(self) {
+        let Self { mut backend, seat } = self;
+        backend.clean();
+        seat.0.keep(backend);
     }
 
     /// Where and how what runs on this backend can be cancelled. Made once a backend.

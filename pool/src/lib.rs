@@ -31,6 +31,7 @@ pub mod net;
 mod outlook;
 mod probe;
 mod settings;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod topology;

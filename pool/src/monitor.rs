@@ -112,7 +112,7 @@ async fn follow(
         }
         tokio::select! {
             () = sleep_until(due.into()) => {}
-            () = endpoint.probe_wanted.notified() => {}
+            () = endpoint.probe_wanted.notified() => sleep_until((began + SAMPLE_GAP).into()).await,
             () = endpoint.sample_wanted.notified() => sleep_until((began + SAMPLE_GAP).into()).await,
             error = control.closed() => return Report::Failed(error.to_string()),
         }

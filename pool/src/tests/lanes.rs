@@ -258,7 +258,7 @@ async fn a_setback_ends_the_wait_and_old_backends_are_closed() {
     lane.take(soon()).await.expect("a new one").release();
     assert_eq!(fake.logins(), 2);
     lane.door.endpoint.retire_backends();
-    lane.close_outdated();
+    lane.tidy(Instant::now());
     until("what was idle is closed", || fake.open() == 0).await;
 }
 
@@ -268,6 +268,9 @@ async fn idle_ones_are_closed_in_time_and_old_ones_when_they_come_back() {
     let short = Duration::from_millis(50);
     let idle = lane(&fake, PoolSettings { idle_timeout: short, ..PoolSettings::default() });
     idle.take(soon()).await.expect("it signs in").release();
+    idle.tidy(Instant::now());
+    assert_eq!((idle.open(), fake.open()), ((1, 1), 1), "it is still warm");
+    idle.tidy(Instant::now() + Duration::from_secs(2));
     until("it is closed for idleness", || fake.open() == 0).await;
 
     let old = lane(&fake, PoolSettings { lifetime: short, ..PoolSettings::default() });
