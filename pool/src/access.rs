@@ -153,7 +153,7 @@ impl<P: Protocol> Access<P> {
 
     fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
         let lanes = self.lanes.load();
-        let now = Instant::now();
+        let now = need.now;
         match self.choose(&lanes, need, SoFar { excluded: &[], patient: true, looked: false }, now) {
             Choice::Take { at, landed, .. } if !self.outlook.is_shut() => {
                 let lease = lanes.lanes[at].try_take(now)?;

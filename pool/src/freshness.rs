@@ -36,8 +36,8 @@ enum Source {
 struct Mark {
     source: Source,
     at: Instant,
-    /// When a session began to stay on this replica.
-    since: Instant,
+    /// When a session that stays on this replica is free to move.
+    free_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Freshness {
     /// A request or transaction on the primary is over.
     pub fn used_primary(&mut self, endpoint: EndpointId, now: Instant) {
         // The primary has all that any replica ever showed, so this replaces mark and floor.
-        self.mark = Some(Mark { source: Source::Primary(Some(endpoint)), at: now, since: now });
+        self.mark = Some(Mark { source: Source::Primary(Some(endpoint)), at: now, free_at: now });
         self.floor = None;
     }
 
@@ -96,12 +96,12 @@ impl Freshness {
     pub fn used_replica(&mut self, endpoint: EndpointId, now: Instant) {
         let here = Source::Replica(endpoint);
         self.mark = Some(match self.mark {
-            None => Mark { source: here, at: now, since: now },
+            None => Mark { source: here, at: now, free_at: now + STICK_MAX },
             Some(mark) if mark.source == here => Mark { at: now, ..mark },
             // Two places were seen without proof (a read that asked for less consistency): the
             // primary, from now on, has what both showed.
             Some(Mark { source: Source::Replica(_), .. }) => {
-                Mark { source: Source::Primary(None), at: now, since: now }
+                Mark { source: Source::Primary(None), at: now, free_at: now }
             }
             Some(mark) => Mark { at: now, ..mark },
         });
@@ -135,7 +135,7 @@ impl Freshness {
                 Sampled::At(position) => self.rise(reign.number, position),
                 Sampled::Never => return Demand::PrimaryOnly,
                 Sampled::NotYet if mark.source == Source::Replica(endpoint) => {
-                    let long = now.saturating_duration_since(mark.since) > STICK_MAX;
+                    let long = now > mark.free_at;
                     return Demand::Stick { on: endpoint, long };
                 }
                 Sampled::NotYet => return Demand::Sample(endpoint),

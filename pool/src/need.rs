@@ -31,6 +31,8 @@ pub struct Need<'a> {
     pub freshness: &'a mut Freshness,
     /// A replica that just failed this request.
     pub exclude: Option<EndpointId>,
+    /// The present moment, or one just before it: a request needs no second look at the clock.
+    pub now: Instant,
     /// When waiting ends.
     pub deadline: Instant,
 }

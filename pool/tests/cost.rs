@@ -58,6 +58,7 @@ async fn a_lease_and_its_release_allocate_nothing() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
+                    now: Instant::now(),
                     deadline,
                 };
                 let leased = access.lease(need).await.expect("a lease");

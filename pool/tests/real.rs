@@ -96,6 +96,7 @@ impl World {
             max_lag: None,
             freshness: &mut self.session,
             exclude: None,
+            now: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(20),
         };
         self.access.lease(need).await.expect("a lease")
@@ -273,6 +274,7 @@ async fn reads_of_many_sessions_never_go_back_in_time() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
+                    now: Instant::now(),
                     deadline: Instant::now() + Duration::from_secs(20),
                 };
                 let Leased { mut lease, landed } = access.lease(need).await.expect("a lease");

@@ -260,13 +260,15 @@ async fn welcome<P: Protocol>(
 
 /// Asks a backend what it makes of the settings that a client wants.
 async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welcome, Fault> {
+    let now = Instant::now();
     let need = Need {
         want: Want::Any,
         consistency: Consistency::Eventual,
         max_lag: None,
         freshness: &mut Freshness::default(),
         exclude: None,
-        deadline: Instant::now() + service.query_wait_timeout.min(ERRAND_MAX),
+        now,
+        deadline: now + service.query_wait_timeout.min(ERRAND_MAX),
     };
     let mut lease = service.access.lease(need).await.map_err(|error| error.fault())?.lease;
     let lost = |_| Fault::fatal(Cause::BackendLost, "the database was lost while a client signed in");

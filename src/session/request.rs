@@ -85,9 +85,9 @@ impl<P: Protocol> Session<P> {
         started: Instant,
     ) -> Result<(), End> {
         let deadline = started + self.service.query_wait_timeout;
-        let mut exclude = None;
+        let (mut exclude, mut now) = (None, started);
         for _ in 0..ATTEMPTS {
-            let landed = match self.take_lease(&judged, exclude, deadline).await {
+            let landed = match self.take_lease(&judged, exclude, now, deadline).await {
                 Ok(landed) => landed,
                 Err(LeaseFailed::Canceled) => {
                     return self.refuse(canceled(), request).await;
@@ -103,6 +103,7 @@ impl<P: Protocol> Session<P> {
                 Err(Trouble::Lost) => {
                     // Nothing of the client's was sent yet.
                     exclude = self.lose_lease();
+                    now = Instant::now();
                     continue;
                 }
             }
@@ -120,6 +121,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Attempt::LostUnseen => exclude = self.lose_lease(),
             }
+            now = Instant::now();
         }
         self.refuse(Fault::error(Cause::BackendLost, "the database was lost several times in a row"), request)
             .await
@@ -130,6 +132,7 @@ impl<P: Protocol> Session<P> {
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
+        now: Instant,
         deadline: Instant,
     ) -> Result<Landed, LeaseFailed> {
         let want = match judged.target {
@@ -143,6 +146,7 @@ impl<P: Protocol> Session<P> {
             max_lag: judged.max_lag,
             freshness: &mut self.freshness,
             exclude,
+            now,
             deadline,
         };
         let slot = &self.slot;

@@ -21,7 +21,8 @@ impl<P: Protocol> Session<P> {
     /// The reply is over: gives the backend back, unless something binds it.
     pub(super) async fn settle(&mut self, started: Instant, judged: &Judgement) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
-        lease.endpoint().finished(started.elapsed());
+        let now = Instant::now();
+        lease.endpoint().finished(now.saturating_duration_since(started));
         let counter = &lease.endpoint().counters.statements;
         counter.fetch_add(u64::from(judged.statements.max(1)), std::sync::atomic::Ordering::Relaxed);
         if self.tracker.txn() != TxnStatus::Idle {
@@ -34,7 +35,7 @@ impl<P: Protocol> Session<P> {
         }
         // SET and its kin touch no data: the session has seen nothing new.
         if judged.reason != Reason::Session || judged.statements > 1 {
-            self.mark_freshness();
+            self.mark_freshness(now);
         }
         if !self.effects.without(Effects::DDL).is_empty() {
             self.inspect().await?;
@@ -55,9 +56,9 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn mark_freshness(&mut self) {
+    fn mark_freshness(&mut self, now: Instant) {
         let Some(lease) = &self.lease else { return };
-        let (endpoint, now) = (lease.endpoint().id, Instant::now());
+        let endpoint = lease.endpoint().id;
         if lease.endpoint().role() != pool::Role::Replica {
             self.freshness.used_primary(endpoint, now);
         } else {

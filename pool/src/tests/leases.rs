@@ -93,6 +93,7 @@ impl World {
             max_lag: None,
             freshness: &mut self.session,
             exclude: None,
+            now: Instant::now(),
             deadline: Instant::now() + wait,
         };
         self.access.lease(need).await
@@ -378,6 +379,7 @@ async fn cancelled_waits_leave_no_trace() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
+                    now: Instant::now(),
                     deadline: Instant::now() + Duration::from_secs(20),
                 };
                 let patience = Duration::from_micros((number * 37 + round * 101) % 3000);
