@@ -45,8 +45,9 @@ impl<P: Protocol> Shelf<P> {
     /// Gives to bb8 what is no longer warm or must not be lent again, or all.
     pub fn clear(&self, now: Instant, all: bool) {
         let mut kept = self.0.lock();
-        let cold: Vec<_> =
-            kept.extract_if(.., |backend| all || !backend.is_warm(now, WARM) || !backend.is_reusable()).collect();
+        let cold: Vec<_> = kept
+            .extract_if(.., |backend| all || !backend.is_warm(now, WARM) || !backend.is_reusable())
+            .collect();
         drop(kept);
         drop(cold);
     }

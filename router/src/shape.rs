@@ -5,136 +5,116 @@
 //! those are is for the memory to know. What would need the lexer to find a string's end (backslashes, dollar
 //! quotes, comments) has no shape. Takes a few instructions a byte, does not allocate.
 
-/// The longest shape, in bytes. Longer texts are looked up as they are.
-pub(crate) const SHAPE_MAX: usize = 512;
+use std::cell::Cell;
+
+/// The longest text that has a shape, in bytes. Longer texts are looked up as they are.
+const TEXT_MAX: usize = 4096;
 
 /// Bytes in front of the shape that tell whose it is.
 const OWNER: usize = 8;
 
+thread_local! {
+    // Holds nothing between two texts: it is working space, not state.
+    static SPACE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// A shape, and the catalog under which it is known.
-pub(crate) struct Shape {
-    bytes: [u8; SHAPE_MAX + OWNER],
-    len: usize,
+pub(crate) struct Shape(Vec<u8>);
+
+impl Shape {
+    /// The shape of `text` under the catalog `owner`, if it has one.
+    pub(crate) fn of(text: &[u8], owner: u64) -> Option<Self> {
+        if text.len() > TEXT_MAX {
+            return None;
+        }
+        let mut shape = Self(SPACE.take());
+        shape.0.clear();
+        shape.0.reserve(OWNER + text.len());
+        shape.0.extend_from_slice(&owner.to_le_bytes());
+        write(text, &mut shape.0).map(|()| shape)
+    }
+
+    /// Its bytes, the owner included.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
-/// What a byte means to a shape.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Stays.
-    Plain,
-    /// Stays, and digits behind it belong to a name or a parameter.
-    Name,
-    Digit,
-    /// Begins a plain string.
-    Quote,
-    /// Begins a quoted name.
-    Double,
-    /// May begin a dollar quote or a parameter.
-    Dollar,
-    /// Begins a comment if the next byte says so.
-    Comment,
-    /// Only the lexer knows.
-    Unclear,
+impl Drop for Shape {
+    fn drop(&mut self) {
+        SPACE.set(std::mem::take(&mut self.0));
+    }
 }
 
-static CLASSES: [Class; 256] = classes();
+/// Bytes that do not simply stay.
+static SPECIAL: [bool; 256] = special();
 
-const fn classes() -> [Class; 256] {
-    let mut table = [Class::Plain; 256];
+const fn special() -> [bool; 256] {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => Class::Name,
-            b'0'..=b'9' => Class::Digit,
-            b'\'' => Class::Quote,
-            b'"' => Class::Double,
-            b'$' => Class::Dollar,
-            b'-' | b'/' => Class::Comment,
-            b'\\' | 0 => Class::Unclear,
-            _ => Class::Plain,
-        };
+        table[byte] = matches!(byte as u8, b'0'..=b'9' | b'\'' | b'"' | b'$' | b'-' | b'/' | b'\\' | 0);
         byte += 1;
     }
     table
 }
 
-impl Shape {
-    /// The shape of `text` under the catalog `owner`, if it has one.
-    pub(crate) fn of(text: &[u8], owner: u64) -> Option<Self> {
-        if text.len() > SHAPE_MAX {
-            return None;
-        }
-        let mut bytes = [0; SHAPE_MAX + OWNER];
-        let (head, body) = bytes.split_at_mut(OWNER);
-        head.copy_from_slice(&owner.to_le_bytes());
-        let len = OWNER + write(text, body)?;
-        Some(Self { bytes, len })
-    }
-
-    /// Its bytes, the owner included.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// Writes the shape of `text` into `out`, which is no shorter. Returns its length.
-fn write(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let mut out = out.iter_mut();
-    let room = out.len();
-    let mut rest = text.iter();
-    let mut in_name = false;
-    while let Some(&byte) = rest.next() {
-        let class = CLASSES[usize::from(byte)];
-        let follows = in_name;
-        in_name = class == Class::Name;
-        match class {
-            Class::Plain | Class::Name => {}
-            Class::Digit if follows => in_name = true,
-            Class::Digit => {
-                let digits = rest.as_slice().iter().take_while(|byte| byte.is_ascii_digit()).count();
-                rest = rest.as_slice().get(digits..)?.iter();
+/// Appends the shape of `text`. Nothing if only the lexer knows where something in it ends.
+fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = text;
+    let mut before = b' ';
+    loop {
+        let plain = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]).unwrap_or(rest.len());
+        let (run, special) = rest.split_at(plain);
+        out.extend_from_slice(run);
+        let Some((&byte, behind)) = special.split_first() else { return Some(()) };
+        let length = match byte {
+            b'0'..=b'9' => {
+                let digits = digits(special);
+                let of_a_name =
+                    matches!(run.last().unwrap_or(&before), b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..);
+                out.extend_from_slice(if of_a_name { &special[..digits] } else { b"0" });
+                digits
             }
-            Class::Quote => {
-                let within = rest.as_slice();
-                let length = within.iter().position(|byte| matches!(byte, b'\'' | b'\\' | 0))?;
-                if within.get(length) != Some(&b'\'') {
+            b'\'' => {
+                let length = behind.iter().position(|byte| matches!(byte, b'\'' | b'\\' | 0))?;
+                if behind[length] != byte {
                     return None;
                 }
-                rest = within.get(length + 1..)?.iter();
-                *out.next()? = byte;
+                out.extend_from_slice(b"''");
+                length + 2
             }
-            Class::Double => {
-                let within = rest.as_slice();
-                let length = within.iter().position(|byte| *byte == b'"')?;
-                *out.next()? = byte;
-                for &byte in within.get(..length)? {
-                    *out.next()? = byte;
-                }
-                rest = within.get(length + 1..)?.iter();
+            b'"' => {
+                let length = behind.iter().position(|next| *next == byte)? + 2;
+                out.extend_from_slice(&special[..length]);
+                length
             }
             // Digits behind a dollar are a parameter's number; anything else may be a quote.
-            Class::Dollar => {
-                if !rest.as_slice().first()?.is_ascii_digit() {
+            b'$' => {
+                let digits = digits(behind);
+                if digits == 0 {
                     return None;
                 }
-                in_name = true;
+                out.extend_from_slice(&special[..=digits]);
+                digits + 1
             }
-            Class::Comment => {
-                let next = rest.as_slice().first().copied();
-                if matches!((byte, next), (b'-', Some(b'-')) | (b'/', Some(b'*'))) {
-                    return None;
-                }
+            b'-' | b'/' if !is_comment(byte, behind.first().copied()) => {
+                out.push(byte);
+                1
             }
-            Class::Unclear => return None,
-        }
-        *out.next()? = byte_of(byte, class, follows);
+            _ => return None,
+        };
+        before = special[length - 1];
+        rest = &special[length..];
     }
-    Some(room - out.len())
 }
 
-/// What stands in the shape for a byte: the first digit of a number stands for all of them.
-const fn byte_of(byte: u8, class: Class, follows: bool) -> u8 {
-    if matches!(class, Class::Digit) && !follows { b'0' } else { byte }
+fn digits(text: &[u8]) -> usize {
+    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
+}
+
+fn is_comment(byte: u8, next: Option<u8>) -> bool {
+    matches!((byte, next), (b'-', Some(b'-')) | (b'/', Some(b'*')))
 }
 
 #[cfg(test)]
@@ -173,7 +153,7 @@ mod tests {
         ] {
             assert_eq!(shape(text), None, "{text}");
         }
-        assert_eq!(shape(&"x".repeat(513)), None);
-        assert!(shape(&"x".repeat(512)).is_some());
+        assert_eq!(shape(&"x".repeat(4097)), None);
+        assert!(shape(&"x".repeat(4096)).is_some());
     }
 }

@@ -4,6 +4,7 @@
 //! whether or not the user exists. Settings that the client asks for are tried on a backend,
 //! so that what is wrong with them is said at once and by the database.
 
+use super::asked::Asked;
 use super::request::ERRAND_MAX;
 use super::slot::{Registry, Slot};
 use super::wire::Client;
@@ -218,6 +219,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greetin
         user: greeting.user.into_boxed_str(),
         database: greeting.database.into_boxed_str(),
         startup: welcome.settings.clone(),
+        asked: Asked::from(&welcome.settings),
         settings: welcome.settings.clone(),
         names: Vec::new(),
         lease: None,

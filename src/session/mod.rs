@@ -9,6 +9,7 @@
 //! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
 //! backend on the session's behalf is in `errand.rs`.
 
+mod asked;
 mod errand;
 mod judge;
 pub mod login;
@@ -21,6 +22,7 @@ mod wire;
 pub use slot::{Registry, Slot};
 
 use crate::service::{Directory, Service};
+use asked::Asked;
 use pool::{Freshness, Lease};
 use protocol::fault::Cause;
 use protocol::tracker::{Intake, Tracker, TxnStatus};
@@ -63,6 +65,8 @@ pub struct Session<P: Protocol> {
     startup: Settings,
     /// What must hold on whichever backend serves it.
     settings: Settings,
+    /// What they ask of routing.
+    asked: Asked,
     /// Settings it has used that no listing shows.
     names: Vec<Box<str>>,
     lease: Option<Lease<P>>,

@@ -319,20 +319,13 @@ impl<P: Protocol> Session<P> {
         self.tracker.txn() == TxnStatus::Idle
     }
 
-    /// Whether reads must go to the primary because transactions are serializable by default.
+    /// Whether reads must go to the primary, whatever their text.
     fn is_strong(&self) -> bool {
-        self.consistency() == Consistency::Strong
-            || self.settings.value("default_transaction_isolation") == Some("serializable")
+        self.asked.serializable || self.consistency() == Consistency::Strong
     }
 
     fn consistency(&self) -> Consistency {
-        match self.settings.value("splitpool.consistency") {
-            Some("eventual") => Consistency::Eventual,
-            Some("bounded") => Consistency::Bounded,
-            Some("session") => Consistency::Session,
-            Some("strong") => Consistency::Strong,
-            _ => self.service.consistency,
-        }
+        self.asked.consistency.unwrap_or(self.service.consistency)
     }
 
     fn bound_reason(&self) -> Reason {

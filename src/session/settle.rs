@@ -3,6 +3,7 @@
 //! The database is asked rather than believed to be known: settings are read back as values,
 //! and a session is pinned for what is really there and as long as it is there.
 
+use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
 use super::{End, Session};
@@ -89,6 +90,7 @@ impl<P: Protocol> Session<P> {
         }
         let found = lease.memory.difference(outcome.inspection);
         self.settings = self.startup.overlaid(&found.settings);
+        self.asked = Asked::from(&self.settings);
         lease.memory.set_settings(found.settings);
         self.held = found.held;
         Ok(())

@@ -250,6 +250,10 @@ impl Tracker for PgTracker {
         memory: &mut PgMemory,
         after: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError> {
+        // Rows are most of what comes, and nothing hangs on them.
+        if head.tag == b'D' && !self.muted {
+            return Ok(Verdict::Relay);
+        }
         let verdict = self.judge_reply(head, seen, memory)?;
         if !self.owed.is_empty() {
             self.pour(after);
