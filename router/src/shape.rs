@@ -64,8 +64,7 @@ fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut rest = text;
     let mut before = b' ';
     loop {
-        let plain = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]).unwrap_or(rest.len());
-        let (run, special) = rest.split_at(plain);
+        let (run, special) = rest.split_at(plain(rest));
         out.extend_from_slice(run);
         let Some((&byte, behind)) = special.split_first() else { return Some(()) };
         let length = match byte {
@@ -107,6 +106,15 @@ fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         before = special[length - 1];
         rest = &special[length..];
     }
+}
+
+/// How many bytes simply stay. By eight: most texts are mostly words.
+fn plain(text: &[u8]) -> usize {
+    let is_special = |byte: &u8| SPECIAL[usize::from(*byte)];
+    let plain = |bytes: &&[u8]| !bytes.iter().fold(false, |found, byte| found | is_special(byte));
+    let far = text.chunks_exact(8).take_while(plain).count() * 8;
+    let near = &text[far..];
+    far + near.iter().position(is_special).unwrap_or(near.len())
 }
 
 fn digits(text: &[u8]) -> usize {

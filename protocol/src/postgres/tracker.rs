@@ -255,7 +255,7 @@ impl Tracker for PgTracker {
             return Ok(Verdict::Relay);
         }
         let verdict = self.judge_reply(head, seen, memory)?;
-        if !self.owed.is_empty() {
+        if matches!(self.owed.front(), Some(Owed::LocalParse { .. } | Owed::LocalClose { .. })) {
             self.pour(after);
         }
         Ok(if self.muted { Verdict::Swallow } else { verdict })
