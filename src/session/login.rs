@@ -83,19 +83,32 @@ pub async fn serve<P: Protocol>(
     terms: Arc<LoginTerms>,
     deadline: Duration,
 ) {
-    let login = Box::pin(sign_in(&gate, stream, tls, terms));
-    let Ok(Some((client, greeting))) = tokio::time::timeout(deadline, login).await else { return };
-    let Some(session) = Box::pin(open(&gate, client, greeting)).await else { return };
-    let slot = Arc::clone(&session.slot);
+    // Boxed, because a session lasts longer than its beginning and should not keep its room.
+    let Some((mut session, guard)) = Box::pin(admit(gate, stream, tls, terms, deadline)).await else {
+        return;
+    };
     poll_fn(|cx| {
-        slot.set_waker(cx.waker().clone());
+        guard.slot.set_waker(cx.waker().clone());
         std::task::Poll::Ready(())
     })
     .await;
-    let guard = Leave { sessions: Arc::clone(&gate.sessions), slot };
-    drop(gate);
     session.run().await;
-    drop(guard);
+}
+
+/// Makes a session of a connection within `deadline`. `None` if the client came for something else,
+/// could not prove itself, or was told why not.
+async fn admit<P: Protocol>(
+    gate: Arc<Gate<P>>,
+    stream: Stream,
+    tls: Option<Arc<ServerTls>>,
+    terms: Arc<LoginTerms>,
+    deadline: Duration,
+) -> Option<(Session<P>, Leave<P>)> {
+    let login = sign_in(&gate, stream, tls, terms);
+    let (client, greeting) = tokio::time::timeout(deadline, login).await.ok()??;
+    let session = open(&gate, client, greeting).await?;
+    let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
+    Some((session, guard))
 }
 
 /// Takes the session off the list however it ends.

@@ -81,7 +81,7 @@ pub struct Session<P: Protocol> {
 
 impl<P: Protocol> Session<P> {
     /// Serves the client until one of both goes.
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let end = loop {
             let next = match self.next_request().await {
                 Ok(next) => next,
@@ -91,7 +91,7 @@ impl<P: Protocol> Session<P> {
                 break end;
             }
         };
-        self.finish(end).await;
+        Box::pin(self.finish(end)).await;
     }
 
     /// Between transactions a session takes up the configuration in force.
@@ -160,7 +160,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Tells the client why, if it is still there, and leaves its backend clean or closed.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
             P::encode_fault(&fatal, false, self.client.outbox.space());

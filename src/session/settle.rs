@@ -136,7 +136,7 @@ impl<P: Protocol> Session<P> {
 
     /// The client is gone. What it left running is cancelled, what it left open is rolled back,
     /// and what it left behind is wiped off; a backend that does not obey is closed.
-    pub(super) async fn abandon_lease(mut self, polite: bool) {
+    pub(super) async fn abandon_lease(&mut self, polite: bool) {
         self.show_pin(Held::empty());
         let Some(mut lease) = self.lease.take() else { return };
         if !self.tracker.is_over() || !lease.outbox.is_empty() {
