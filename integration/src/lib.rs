@@ -14,6 +14,7 @@
 
 pub mod cluster;
 pub mod config;
+mod daemon;
 pub mod frame;
 pub mod http;
 pub mod keeper;
