@@ -16,6 +16,8 @@ pub enum Engine {
     /// PostgreSQL, 12 or newer.
     #[default]
     Postgres,
+    /// MySQL, 5.7 or newer with GTIDs, or MariaDB, 10.2 or newer.
+    Mysql,
 }
 
 /// What the operator says an endpoint is.
