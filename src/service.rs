@@ -244,6 +244,7 @@ impl<P: Protocol> Running<P> {
             database: dbname.to_owned(),
             user: user.backend_user.clone(),
             password: user.backend_password.clone(),
+            flavour: 0,
             pool: PoolSettings {
                 size,
                 min: self.config.min_pool_size.min(size),

@@ -66,12 +66,14 @@ struct Key {
     database: String,
     user: String,
     password: Option<Secret>,
+    flavour: u32,
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.database.hash(state);
         self.user.hash(state);
+        self.flavour.hash(state);
     }
 }
 
@@ -170,6 +172,7 @@ impl<P: Protocol> Cluster<P> {
             database: identity.database.clone(),
             user: identity.user.clone(),
             password: identity.password.clone(),
+            flavour: identity.flavour,
         };
         let now = Instant::now();
         let doors: Vec<_> = state.watched.iter().map(|watched| watched.door.clone()).collect();

@@ -178,6 +178,8 @@ pub struct Identity {
     pub user: String,
     /// The password, if there is one.
     pub password: Option<Secret>,
+    /// What the clients agreed on that their backends must have agreed on as well.
+    pub flavour: u32,
     /// Bounds per endpoint. The latest to ask for the identity decides.
     pub pool: PoolSettings,
 }

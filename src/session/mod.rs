@@ -74,6 +74,8 @@ pub struct Session<P: Protocol> {
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.
     held: Held,
+    /// What of that the database cannot be asked about.
+    unseen: Held,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,
@@ -163,7 +165,7 @@ impl<P: Protocol> Session<P> {
     async fn finish(mut self, end: End) {
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
-            P::encode_fault(&fatal, false, self.client.outbox.space());
+            self.tracker.fault(&fatal, false, self.client.outbox.space());
             self.say_goodbye().await;
         }
         self.abandon_lease(matches!(end, End::Goodbye)).await;

@@ -36,7 +36,7 @@ fn settings(fakes: &[Fake]) -> ClusterSettings {
 
 fn identity(size: u32) -> Identity {
     let pool = PoolSettings { size, ..PoolSettings::default() };
-    Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, pool }
+    Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, flavour: 0, pool }
 }
 
 impl World {
