@@ -11,6 +11,7 @@ pub mod fault;
 pub mod frame;
 pub mod handshake;
 pub mod held;
+pub mod mysql;
 
 pub mod own;
 pub mod postgres;
