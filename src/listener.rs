@@ -1,4 +1,4 @@
-//! Accepts clients and gives each a task of its own. The one place that chooses a protocol.
+//! Accepts clients and gives each a task of its own.
 //!
 //! Refuses politely above `max_clients`, keeps going when descriptors run out, and stops
 //! accepting, without dropping whom it has, when told to.

@@ -219,6 +219,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         freshness: Freshness::default(),
         user: greeting.user.into_boxed_str(),
         database: greeting.database.into_boxed_str(),
+        flavour: greeting.flavour,
         startup: welcome.settings.clone(),
         asked: Asked::by::<P>(&welcome.settings),
         settings: welcome.settings.clone(),
@@ -237,12 +238,17 @@ async fn welcome<P: Protocol>(
     greeting: &Greeting,
 ) -> Result<(Arc<Service<P>>, Arc<Welcome>), Fault> {
     let service =
-        gate.directory.service(&greeting.user, &greeting.database).map_err(|unserved| match unserved {
-            Unserved::User => Fault::fatal(Cause::NotAllowed, "this user is no longer configured"),
-            Unserved::Database => Fault::fatal(
-                Cause::UnknownDatabase,
-                format!("database \"{}\" does not exist", greeting.database),
-            ),
+        gate.directory.service(&greeting.user, &greeting.database, greeting.flavour).map_err(|unserved| {
+            match unserved {
+                Unserved::User => Fault::fatal(
+                    Cause::NotAllowed,
+                    "no cluster is configured for this user, or the user no longer is",
+                ),
+                Unserved::Database => Fault::fatal(
+                    Cause::UnknownDatabase,
+                    format!("database \"{}\" does not exist", greeting.database),
+                ),
+            }
         })?;
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
     let asked = Settings::new(greeting.settings.iter().map(boxed).collect());

@@ -61,6 +61,7 @@ pub struct Session<P: Protocol> {
     freshness: Freshness,
     user: Box<str>,
     database: Box<str>,
+    flavour: u32,
     /// What the client asked for when it signed in.
     startup: Settings,
     /// What must hold on whichever backend serves it.
@@ -101,7 +102,7 @@ impl<P: Protocol> Session<P> {
         if self.service.generation == self.directory.generation() {
             return Ok(());
         }
-        match self.directory.service(&self.user, &self.database) {
+        match self.directory.service(&self.user, &self.database, self.flavour) {
             Ok(service) => self.service = service,
             Err(_) => {
                 let message = "terminating connection: its user or database is no longer configured";

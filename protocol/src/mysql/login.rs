@@ -158,7 +158,6 @@ impl Login for MyLogin {
             None if self.terms.method == AuthMethod::Trust => return Err(self.no_entry()),
             None => None,
             Some(Verifier { credential: Credential::Trust, .. }) => return Ok(LoginStep::Done),
-            Some(verifier) if verifier.method == AuthMethod::Trust => return Ok(LoginStep::Done),
             Some(verifier) => Some(&verifier.credential),
         };
         // A stored hash can only be checked by the plugin that it was made for.
