@@ -289,6 +289,7 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
     if let Some((code, message)) = applied.error {
         return Err(Fault::fatal(Cause::InvalidParameter, message).code(code));
     }
+    lease.memory.set_settings(asked.clone());
     // What an earlier session left there was reported to it, and may be reported again or not.
     for (name, value) in applied.reported {
         match reported.iter_mut().find(|(have, _)| *have == name) {
