@@ -21,6 +21,45 @@ need_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || install postgresql
 }
 
+# MariaDB's programs and plugins. Its system service is not started: the tests start servers of their own.
+need_mariadb() {
+    [ -x /usr/sbin/mariadbd ] && [ -e /usr/lib/mysql/plugin/auth_ed25519.so ] && return
+    local policy=/usr/sbin/policy-rc.d
+    if [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        install mariadb-server mariadb-client || { rm -f "$policy"; exit 1; }
+        rm -f "$policy"
+    else
+        install mariadb-server mariadb-client
+    fi
+}
+
+# MySQL, which Debian has in its unstable suite only: fetched with the libraries it needs, by apt but away from the
+# system's own packages, and unpacked into a folder of the target directory. It runs from there. Needs no root.
+need_mysql() {
+    local base=$1/mysql apt
+    [ -x "$base/root/usr/sbin/mysqld" ] && return
+    rm -rf "$base"
+    mkdir -p "$base/lists/partial" "$base/cache/archives/partial" "$base/draft"
+    : >"$base/status"
+    printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian' 'Suites: sid' 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$base/sid.sources"
+    apt=(apt-get -q -o "Dir::Etc::sourcelist=$base/sid.sources" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::Etc::preferencesparts=/dev/null -o "Dir::State::lists=$base/lists" -o "Dir::Cache=$base/cache"
+        -o "Dir::State::status=$base/status" -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
+    "${apt[@]}" update >&2 </dev/null
+    "${apt[@]}" -y --no-install-recommends --download-only install mysql-server-core mysql-client-core >&2 </dev/null
+    for deb in "$base"/cache/archives/*.deb; do
+        case ${deb##*/} in perl*|libperl*) continue ;; esac
+        dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$base/draft" --no-same-owner \
+            --exclude='./usr/share/doc' --exclude='./usr/share/man'
+    done
+    chmod 755 "$base" "$base/draft"
+    mv "$base/draft" "$base/root"
+    rm -rf "$base/lists" "$base/cache" "$base/status"
+}
+
 # The line that cargo's target directory has, whatever it is called.
 target_dir() {
     printf '%s' "${CARGO_TARGET_DIR:-$PWD/target}"

@@ -4,8 +4,8 @@
 //! counts as one that writes; the text says so.
 
 use crate::config::Snapshot;
-use crate::service::rules;
-use router::{Catalog, Context, Dialect, Lexing, Limits, Router, Target};
+use crate::service::{Trade, rules};
+use router::{Catalog, Context, Lexing, Limits, Router, Target};
 use std::fmt::Write;
 
 /// Explains the route of `sql` on `cluster`, or on the only one.
@@ -20,7 +20,7 @@ pub fn explain(snapshot: &Snapshot, cluster: Option<&str>, sql: &str) -> Result<
         }
         None => return Err("there are several clusters: name one with --cluster".to_owned()),
     };
-    let router = Router::new(Dialect::Postgres, Limits::default(), rules(config)?);
+    let router = Router::new(Trade::of(config).dialect, Limits::default(), rules(config)?);
     let plan = router.plan(sql.as_bytes(), Lexing { trusted: true });
     let catalog = Catalog::unknown();
     let strong = config.consistency == crate::config::Consistency::Strong;

@@ -5,14 +5,12 @@
 //! replica to offer.
 
 use crate::metrics::Metrics;
-use crate::service::Directory;
-use crate::session::Registry;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use protocol::Protocol;
+use pool::View;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,12 +22,20 @@ use tokio::sync::{Semaphore, watch};
 /// Requests that are served at a time.
 const CONNECTIONS_MAX: usize = 64;
 
+/// Clusters of one database and their clients.
+pub trait Site: Send + Sync {
+    /// How the clusters stand.
+    fn views(&self) -> Vec<View>;
+    /// How many clients there are.
+    fn clients(&self) -> usize;
+    /// Tells every client's session to end as soon as it may.
+    fn stop_all(&self);
+}
+
 /// What the answers are made of.
-pub struct Facts<P: Protocol> {
-    /// Clusters and configuration.
-    pub directory: Arc<Directory<P>>,
-    /// The clients.
-    pub sessions: Arc<Registry<P>>,
+pub struct Facts {
+    /// One for each database that is served.
+    pub sites: Vec<Arc<dyn Site>>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Whether a shutdown is under way.
@@ -37,7 +43,7 @@ pub struct Facts<P: Protocol> {
 }
 
 /// Serves until the process ends.
-pub async fn run<P: Protocol>(listener: TcpListener, facts: Arc<Facts<P>>) {
+pub async fn run(listener: TcpListener, facts: Arc<Facts>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -61,7 +67,7 @@ pub async fn run<P: Protocol>(listener: TcpListener, facts: Arc<Facts<P>>) {
     }
 }
 
-fn answer<P: Protocol>(request: &Request<Incoming>, facts: &Facts<P>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, facts: &Facts) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return reply(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned());
     }
@@ -69,7 +75,8 @@ fn answer<P: Protocol>(request: &Request<Incoming>, facts: &Facts<P>) -> Respons
         "/live" => reply(StatusCode::OK, "live\n".to_owned()),
         "/ready" => ready(facts),
         "/metrics" => {
-            let text = facts.metrics.text(facts.sessions.len(), &endpoints(&facts.directory));
+            let text =
+                facts.metrics.text(facts.sites.iter().map(|site| site.clients()).sum(), &endpoints(facts));
             let mut response = reply(StatusCode::OK, text);
             let kind = hyper::header::HeaderValue::from_static(
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -87,14 +94,12 @@ fn reply(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-fn ready<P: Protocol>(facts: &Facts<P>) -> Response<Full<Bytes>> {
+fn ready(facts: &Facts) -> Response<Full<Bytes>> {
     if *facts.stopping.borrow() {
         return reply(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
     }
-    let clusters = facts.directory.clusters();
-    let serving = clusters
-        .iter()
-        .any(|running| running.cluster.view().endpoints.iter().any(|endpoint| is_up(endpoint.role)));
+    let mut views = facts.sites.iter().flat_map(|site| site.views());
+    let serving = views.any(|view| view.endpoints.iter().any(|endpoint| is_up(endpoint.role)));
     if serving {
         reply(StatusCode::OK, "ready\n".to_owned())
     } else {
@@ -103,7 +108,7 @@ fn ready<P: Protocol>(facts: &Facts<P>) -> Response<Full<Bytes>> {
 }
 
 /// What the clusters know of their endpoints, as lines for Prometheus.
-fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
+fn endpoints(facts: &Facts) -> String {
     let mut series: Vec<(&str, &str, &str, Vec<String>)> = vec![
         ("endpoint_up", "gauge", "Whether the endpoint answers its probes", Vec::new()),
         ("endpoint_role", "gauge", "1 for the role that the endpoint has", Vec::new()),
@@ -117,11 +122,10 @@ fn endpoints<P: Protocol>(directory: &Directory<P>) -> String {
         ("endpoint_login_failures_total", "counter", "Backends that could not be signed in", Vec::new()),
         ("endpoint_lost_total", "counter", "Backends that were lost", Vec::new()),
     ];
-    for running in directory.clusters() {
-        for seen in &running.cluster.view().endpoints {
+    for view in facts.sites.iter().flat_map(|site| site.views()) {
+        for seen in &view.endpoints {
             let address = seen.endpoint.address.to_string();
-            let labels =
-                format!("cluster=\"{}\",endpoint=\"{}\"", escape(&running.config.name), escape(&address));
+            let labels = format!("cluster=\"{}\",endpoint=\"{}\"", escape(&view.name), escape(&address));
             let seconds = |age: Option<Duration>| {
                 age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()))
             };

@@ -4,7 +4,7 @@
 //! (`session`), which asks the router where each request goes, leases a backend from the
 //! pool, and relays. `service` puts the configuration (`config`) to work and swaps it;
 //! `catalog` keeps what the router must know of functions; `http` and `metrics` tell
-//! operators; `program` starts and stops it all.
+//! operators; `wing` binds what serves one database; `program` starts and stops it all.
 
 pub mod catalog;
 pub mod config;
@@ -16,3 +16,4 @@ pub mod program;
 pub mod random;
 pub mod service;
 pub mod session;
+pub mod wing;

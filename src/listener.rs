@@ -1,4 +1,4 @@
-//! Accepts clients and gives each a task of its own. The one place that chooses a protocol.
+//! Accepts clients and gives each a task of its own.
 //!
 //! Refuses politely above `max_clients`, keeps going when descriptors run out, and stops
 //! accepting, without dropping whom it has, when told to.
@@ -6,7 +6,7 @@
 use crate::session::login::{Gate, serve};
 use pool::net::{Address, KeepAlive, ServerTls, Stream, tune};
 use protocol::fault::Cause;
-use protocol::handshake::LoginTerms;
+use protocol::handshake::{Login, LoginStep, LoginTerms};
 use protocol::{Fault, Protocol};
 use std::io;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Listener {
             };
             let now = manners.borrow().clone();
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tokio::spawn(turn_away::<P>(stream));
+                tokio::spawn(turn_away::<P>(stream, now.terms));
                 continue;
             };
             let gate = Arc::clone(&gate);
@@ -113,25 +113,40 @@ impl Listener {
     }
 }
 
-/// Tells a client that there are too many, once it has said anything that deserves an answer.
-async fn turn_away<P: Protocol>(mut stream: Stream) {
+/// Tells a client that there are too many, once it has named itself. Encryption is declined, so
+/// that the client can read why it must go.
+async fn turn_away<P: Protocol>(mut stream: Stream, terms: Arc<LoginTerms>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let terms = LoginTerms { tls_offered: false, tls_required: false, ..(*terms).clone() };
     let answer = async {
-        let mut greeting = [0; 1024];
-        let n = stream.read(&mut greeting).await?;
-        // A request for encryption is declined, so that the client can read why it must go.
-        if n == 8 {
-            stream.write_all(b"N").await?;
-            let _ = stream.read(&mut greeting).await?;
+        let mut login = P::Login::new(Arc::new(terms));
+        let (mut input, mut out) = (Vec::new(), Vec::new());
+        login.start(&mut out);
+        loop {
+            stream.write_all(&out).await?;
+            out.clear();
+            if stream.read_buf(&mut input).await? == 0 || input.len() > GREETING_MAX {
+                return Ok(());
+            }
+            match login.feed(&input, &mut out) {
+                Ok((used, LoginStep::More)) => drop(input.drain(..used.min(input.len()))),
+                Ok((_, LoginStep::Cancel(_))) => return Ok(()),
+                Ok(_) => {
+                    let full = Fault::fatal(Cause::TooManyConnections, "sorry, too many clients already");
+                    login.refuse(&full, &mut out);
+                    break;
+                }
+                Err(fault) => {
+                    login.refuse(&fault, &mut out);
+                    break;
+                }
+            }
         }
-        let mut out = Vec::new();
-        P::encode_fault(
-            &Fault::fatal(Cause::TooManyConnections, "sorry, too many clients already"),
-            false,
-            &mut out,
-        );
         stream.write_all(&out).await?;
         stream.shutdown().await
     };
-    let _ = tokio::time::timeout(Duration::from_secs(2), answer).await;
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(Duration::from_secs(2), Box::pin(answer)).await;
 }
+
+/// Bytes by which a client may name itself.
+const GREETING_MAX: usize = 16 * 1024;

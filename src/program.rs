@@ -5,19 +5,17 @@
 //! after `shutdown_timeout` whoever is left is cut off. A second signal exits at once.
 
 use crate::config::{self, General, Live, LogFormat, Snapshot};
-use crate::http::{self, Facts};
-use crate::listener::{Listener, Manners};
+use crate::http::{self, Facts, Site};
 use crate::metrics::Metrics;
-use crate::service::{self, Directory, address, auth_method, cluster_settings};
-use crate::session::Registry;
-use crate::session::login::Gate;
-use pool::net::{Address, server_tls};
-use protocol::handshake::LoginTerms;
+use crate::service::{self, Trade, address, cluster_settings};
+use crate::wing::{self, Wing};
+use pool::net::Address;
+use protocol::mysql::MySql;
 use protocol::postgres::Postgres;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -64,7 +62,7 @@ pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
         cluster_settings(cluster, &snapshot.general)?;
         service::rules(cluster)?;
     }
-    manners(snapshot, &Arc::new([0; 32])).map(drop)
+    wing::tls(snapshot).map(drop)
 }
 
 fn log(general: &General) {
@@ -82,10 +80,9 @@ fn log(general: &General) {
 /// Everything that runs.
 struct Program {
     live: Arc<Live>,
-    directory: Arc<Directory<Postgres>>,
-    sessions: Arc<Registry<Postgres>>,
+    postgres: Arc<Wing<Postgres>>,
+    mysql: Arc<Wing<MySql>>,
     metrics: Arc<Metrics>,
-    manners: watch::Sender<Manners>,
     stop: watch::Sender<bool>,
     draining: watch::Sender<bool>,
 }
@@ -93,14 +90,12 @@ struct Program {
 async fn serve(live: Arc<Live>) -> Result<(), String> {
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
-    let directory = Arc::new(Directory::start(Arc::clone(&snapshot), Arc::clone(&metrics))?);
     let program = Program {
-        manners: watch::Sender::new(manners(&snapshot, &directory.mock_secret)?),
-        sessions: Arc::default(),
+        postgres: Wing::start(Trade::POSTGRES, &snapshot, &metrics)?,
+        mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics)?,
         stop: watch::Sender::new(false),
         draining: watch::Sender::new(false),
         live,
-        directory,
         metrics,
     };
     let bound = program.listen(&snapshot).await?;
@@ -111,9 +106,13 @@ async fn serve(live: Arc<Live>) -> Result<(), String> {
             let _ = changed.try_send(());
         }));
     }
-    for running in program.directory.clusters() {
-        // Serving before the first probe is right, but the first clients would wait for it.
-        running.cluster.wait_ready(std::time::Instant::now() + Duration::from_secs(1)).await;
+    // Serving before the first probe is right, but the first clients would wait for it.
+    let patience = Duration::from_secs(1);
+    for running in program.postgres.directory.clusters() {
+        running.cluster.wait_ready(Instant::now() + patience).await;
+    }
+    if snapshot.listen.mysql.is_some() {
+        program.mysql.learn(patience).await;
     }
     program.metrics.reloaded("started", snapshot.generation);
     println!("splitpool: ready on {bound}");
@@ -152,29 +151,18 @@ impl Signals {
 impl Program {
     /// Binds everything that is to be bound. Returns where, for people.
     async fn listen(&self, snapshot: &Snapshot) -> Result<String, String> {
-        let gate = Arc::new(Gate {
-            directory: Arc::clone(&self.directory),
-            sessions: Arc::clone(&self.sessions),
-            registry: Arc::default(),
-            crowd: Arc::default(),
-        });
         let places = Arc::new(Semaphore::new(snapshot.general.max_clients.min(Semaphore::MAX_PERMITS)));
-        let mut bound = Vec::new();
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
-        for at in snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix) {
-            let listener =
-                Listener::bind(&at, snapshot.listen.backlog).await.map_err(|error| error.to_string())?;
-            bound.push(at.to_string());
-            let (gate, manners, stop) = (Arc::clone(&gate), self.manners.subscribe(), self.stop.subscribe());
-            tokio::spawn(listener.run(gate, manners, Arc::clone(&places), stop));
-        }
+        let postgres = snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix);
+        let mysql = snapshot.listen.mysql.as_ref().map(address);
+        let mut bound = self.postgres.open(postgres, snapshot, &places, &self.stop).await?;
+        bound.extend(self.mysql.open(mysql, snapshot, &places, &self.stop).await?);
         if let Some(config::Address::Tcp { host, port }) = &snapshot.listen.http {
             let named = |error| format!("cannot listen on {host}:{port}: {error}");
             let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
             bound.push(format!("http {host}:{port}"));
             let facts = Facts {
-                directory: Arc::clone(&self.directory),
-                sessions: Arc::clone(&self.sessions),
+                sites: self.sites().to_vec(),
                 metrics: Arc::clone(&self.metrics),
                 stopping: self.draining.subscribe(),
             };
@@ -183,18 +171,25 @@ impl Program {
         Ok(bound.join(", "))
     }
 
+    fn sites(&self) -> [Arc<dyn Site>; 2] {
+        [Arc::clone(&self.postgres) as Arc<dyn Site>, Arc::clone(&self.mysql) as Arc<dyn Site>]
+    }
+
+    fn clients(&self) -> usize {
+        self.sites().iter().map(|site| site.clients()).sum()
+    }
+
     /// Puts the file's present contents to work, or says what is wrong with them.
     fn reload(&self) {
         // Keys and certificates are part of the configuration: nothing changes if they cannot be
         // put to work.
         let put_to_work = |snapshot: &Arc<Snapshot>| {
-            let manners = manners(snapshot, &self.directory.mock_secret)?;
-            self.directory.apply(Arc::clone(snapshot))?;
-            Ok(manners)
+            try_out(snapshot)?;
+            self.postgres.apply(snapshot)?;
+            self.mysql.apply(snapshot)
         };
         match self.live.reload_if(put_to_work) {
-            Ok((report, manners)) => {
-                self.manners.send_replace(manners);
+            Ok((report, ())) => {
                 self.metrics.reloaded("applied", report.generation);
                 tracing::info!(generation = report.generation, changed = ?report.changed, "reloaded");
                 for kept in report.kept {
@@ -202,7 +197,7 @@ impl Program {
                 }
             }
             Err(mistakes) => {
-                self.metrics.reloaded("rejected", self.directory.generation());
+                self.metrics.reloaded("rejected", self.postgres.directory.generation());
                 tracing::error!("the configuration is not valid, the one before stays in force\n{mistakes}");
             }
         }
@@ -212,44 +207,17 @@ impl Program {
     async fn drain(&self) {
         let general = self.live.current().general.clone();
         self.draining.send_replace(true);
-        tracing::info!(clients = self.sessions.len(), "stopping");
+        tracing::info!(clients = self.clients(), "stopping");
         tokio::time::sleep(general.shutdown_delay).await;
         self.stop.send_replace(true);
         let gone = async {
-            while !self.sessions.is_empty() {
-                self.sessions.stop_all();
+            while self.clients() > 0 {
+                self.sites().iter().for_each(|site| site.stop_all());
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         if tokio::time::timeout(general.shutdown_timeout, gone).await.is_err() {
-            tracing::warn!(
-                clients = self.sessions.len(),
-                "clients were still in a transaction and are cut off"
-            );
+            tracing::warn!(clients = self.clients(), "clients were still in a transaction and are cut off");
         }
     }
-}
-
-/// What listeners tell each client.
-fn manners(snapshot: &Snapshot, mock_secret: &Arc<[u8; 32]>) -> Result<Manners, String> {
-    let listen = &snapshot.listen;
-    let tls = match &listen.tls {
-        Some(tls) => Some(Arc::new(
-            server_tls(&tls.cert, &tls.key, tls.client_ca.as_deref())
-                .map_err(|error| format!("listen.tls: {error}"))?,
-        )),
-        None => None,
-    };
-    let required = listen.tls.as_ref().is_some_and(|tls| tls.mode == config::TlsMode::Require);
-    Ok(Manners {
-        terms: Arc::new(LoginTerms {
-            tls_offered: tls.is_some(),
-            tls_required: required,
-            method: auth_method(listen.auth),
-            mock_secret: Arc::clone(mock_secret),
-        }),
-        tls,
-        login_timeout: snapshot.general.client_login_timeout,
-        keepalive: service::keepalive(&snapshot.general),
-    })
 }

@@ -9,18 +9,22 @@ use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
 use crate::metrics::{ClusterCounters, Metrics};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pool::{Access, Cluster, Consistency, Identity, PoolSettings};
+use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings, Want};
 use protocol::handshake::{AuthMethod, Credential, Verifier};
+use protocol::tracker::Memory;
 use protocol::{Held, Protocol};
-use router::{Dialect, Limits, Router, Rule, Target};
+use router::{Limits, Router, Rule, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use trade::Place;
 
+mod trade;
 mod translate;
 mod welcome;
 
+pub use trade::Trade;
 pub use translate::{address, auth_method, cluster_settings, keepalive};
 pub use welcome::Welcome;
 
@@ -59,8 +63,8 @@ pub struct Running<P: Protocol> {
     pub(crate) counters: Arc<ClusterCounters>,
 }
 
-/// By user and database.
-type Services<P> = HashMap<(String, String), Arc<Service<P>>>;
+/// By user, database and what was agreed on.
+type Services<P> = HashMap<(String, String, u32), Arc<Service<P>>>;
 
 /// One configuration in operation.
 struct Edition<P: Protocol> {
@@ -72,11 +76,14 @@ struct Edition<P: Protocol> {
 
 /// Where sessions find what serves them.
 pub struct Directory<P: Protocol> {
+    trade: Trade,
     edition: ArcSwap<Edition<P>>,
     generation: AtomicU64,
     metrics: Arc<Metrics>,
     /// Seeds the salts of users, so that unknown ones look like known ones.
     pub(crate) mock_secret: Arc<[u8; 32]>,
+    /// What a database reported when it was signed in to.
+    announced: ArcSwap<Vec<(String, String)>>,
 }
 
 /// Why there is no service.
@@ -89,15 +96,16 @@ pub enum Unserved {
 }
 
 impl<P: Protocol> Directory<P> {
-    /// Starts the clusters of a configuration.
+    /// Starts the clusters of a configuration that are of this `trade`.
     ///
     /// # Errors
     /// What of it cannot be put to work, as a sentence.
-    pub fn start(snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let edition = Edition::build(snapshot, &BTreeMap::new(), &metrics)?;
+    pub fn start(trade: Trade, snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Result<Self, String> {
+        let edition = Edition::build(trade, snapshot, &BTreeMap::new(), &metrics)?;
         let generation = AtomicU64::new(edition.snapshot.generation);
         let mock_secret = Arc::new(crate::random::bytes().ok_or("the system gives no randomness")?);
-        Ok(Self { edition: ArcSwap::from_pointee(edition), generation, metrics, mock_secret })
+        let (edition, announced) = (ArcSwap::from_pointee(edition), ArcSwap::default());
+        Ok(Self { trade, edition, generation, metrics, mock_secret, announced })
     }
 
     /// Puts another configuration to work. Nothing changes if it cannot be.
@@ -105,7 +113,7 @@ impl<P: Protocol> Directory<P> {
     /// # Errors
     /// What of it cannot be put to work, as a sentence.
     pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        let edition = Edition::build(snapshot, &self.edition.load().clusters, &self.metrics)?;
+        let edition = Edition::build(self.trade, snapshot, &self.edition.load().clusters, &self.metrics)?;
         let generation = edition.snapshot.generation;
         self.edition.store(Arc::new(edition));
         self.generation.store(generation, Ordering::Release);
@@ -139,23 +147,56 @@ impl<P: Protocol> Directory<P> {
         Some(ready)
     }
 
-    /// What serves `user` on `database`.
-    pub fn service(&self, user: &str, database: &str) -> Result<Arc<Service<P>>, Unserved> {
-        self.edition.load().service(user, database)
+    /// What serves `user` on `database`; `flavour` as in a `Greeting`.
+    pub fn service(&self, user: &str, database: &str, flavour: u32) -> Result<Arc<Service<P>>, Unserved> {
+        self.edition.load().service(self.trade, user, database, flavour)
+    }
+
+    /// What a database reported when it was signed in to; empty as long as none was.
+    pub fn announced(&self) -> Arc<Vec<(String, String)>> {
+        self.announced.load_full()
+    }
+
+    /// Signs in to some database, to learn what databases report. Returns whether that worked
+    /// until `deadline`.
+    pub async fn learn(&self, deadline: Instant) -> bool {
+        let edition = self.edition.load_full();
+        for running in edition.clusters.values() {
+            let probe = &running.config.probe;
+            let serves = |user: &&Arc<UserConfig>| {
+                let place = self.trade.place(&edition.snapshot, user, &probe.dbname);
+                place.is_ok_and(|place| place.cluster.name == running.config.name)
+            };
+            let Some(user) = edition.snapshot.users.values().find(serves) else { continue };
+            let Ok(service) = edition.service(self.trade, &user.name, &probe.dbname, 0) else { continue };
+            let need = Need {
+                want: Want::Any,
+                consistency: Consistency::Eventual,
+                max_lag: None,
+                freshness: &mut Freshness::default(),
+                exclude: None,
+                deadline,
+                now: Instant::now(),
+            };
+            if let Ok(leased) = service.access.lease(need).await {
+                self.announced.store(Arc::new(leased.lease.memory.reported().to_vec()));
+                leased.lease.release();
+                return true;
+            }
+        }
+        false
     }
 }
 
 impl<P: Protocol> Edition<P> {
     fn build(
+        trade: Trade,
         snapshot: Arc<Snapshot>,
         before: &BTreeMap<String, Arc<Running<P>>>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
         let mut plans = Vec::new();
-        for (name, config) in &snapshot.clusters {
-            if config.engine != config::Engine::Postgres {
-                return Err(format!("clusters.{name}: this build serves PostgreSQL clusters only"));
-            }
+        for config in snapshot.clusters.values().filter(|config| config.engine == trade.engine) {
             let settings = cluster_settings(config, &snapshot.general)?;
             plans.push((config, settings, rules(config)?));
         }
@@ -174,16 +215,21 @@ impl<P: Protocol> Edition<P> {
         Ok(Self { snapshot, clusters, services: Mutex::default(), verifiers: Mutex::default() })
     }
 
-    fn service(&self, user: &str, database: &str) -> Result<Arc<Service<P>>, Unserved> {
+    fn service(
+        &self,
+        trade: Trade,
+        user: &str,
+        database: &str,
+        flavour: u32,
+    ) -> Result<Arc<Service<P>>, Unserved> {
         let config = self.snapshot.users.get(user).ok_or(Unserved::User)?;
-        let found = self.snapshot.database(database).ok_or(Unserved::Database)?;
-        let running = self.clusters.get(&found.cluster.name).ok_or(Unserved::Database)?;
-        let key = (user.to_owned(), database.to_owned());
+        let place = trade.place(&self.snapshot, config, database)?;
+        let running = self.clusters.get(&place.cluster.name).ok_or(Unserved::Database)?;
+        let key = (user.to_owned(), database.to_owned(), flavour);
         if let Some(service) = self.services.lock().get(&key) {
             return Ok(Arc::clone(service));
         }
-        let dbname = found.dbname_for(database);
-        let service = Arc::new(running.service(config, found, dbname, &self.snapshot));
+        let service = Arc::new(running.service(config, &place, flavour, &self.snapshot));
         let mut services = self.services.lock();
         // The wildcard lets clients name databases at will: the memory of them is bounded.
         if services.len() >= 4096 {
@@ -204,7 +250,7 @@ impl<P: Protocol> Running<P> {
         let cluster = Cluster::new(settings);
         Self {
             catalogs: Arc::new(Catalogs::new(cluster.clone(), config)),
-            router: Arc::new(Router::new(Dialect::Postgres, Limits::default(), rules)),
+            router: Arc::new(Router::new(Trade::of(config).dialect, Limits::default(), rules)),
             counters: metrics.cluster(&config.name),
             config: Arc::clone(config),
             cluster,
@@ -217,7 +263,7 @@ impl<P: Protocol> Running<P> {
         let router = if same {
             Arc::clone(&before.router)
         } else {
-            Arc::new(Router::new(Dialect::Postgres, Limits::default(), rules))
+            Arc::new(Router::new(Trade::of(config).dialect, Limits::default(), rules))
         };
         Self {
             config: Arc::clone(config),
@@ -228,22 +274,16 @@ impl<P: Protocol> Running<P> {
         }
     }
 
-    fn service(
-        &self,
-        user: &UserConfig,
-        database: &config::DatabaseConfig,
-        dbname: &str,
-        snapshot: &Snapshot,
-    ) -> Service<P> {
+    fn service(&self, user: &UserConfig, place: &Place<'_>, flavour: u32, snapshot: &Snapshot) -> Service<P> {
         let own = &user.overrides;
-        let mode = own.pool_mode.or(database.overrides.pool_mode).unwrap_or(self.config.pool_mode);
-        let size = own.pool_size.or(database.overrides.pool_size).unwrap_or(self.config.pool_size);
-        let consistency =
-            own.consistency.or(database.overrides.consistency).unwrap_or(self.config.consistency);
+        let mode = own.pool_mode.or(place.overrides.pool_mode).unwrap_or(self.config.pool_mode);
+        let size = own.pool_size.or(place.overrides.pool_size).unwrap_or(self.config.pool_size);
+        let consistency = own.consistency.or(place.overrides.consistency).unwrap_or(self.config.consistency);
         let identity = Identity {
-            database: dbname.to_owned(),
+            database: place.dbname.to_owned(),
             user: user.backend_user.clone(),
             password: user.backend_password.clone(),
+            flavour,
             pool: PoolSettings {
                 size,
                 min: self.config.min_pool_size.min(size),
@@ -255,7 +295,7 @@ impl<P: Protocol> Running<P> {
             generation: snapshot.generation,
             access: self.cluster.access(identity),
             router: Arc::clone(&self.router),
-            catalog: self.catalogs.slot(dbname),
+            catalog: self.catalogs.slot(place.dbname),
             counters: Arc::clone(&self.counters),
             consistency: translate::consistency(consistency),
             mode,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::cluster::Cluster;
-use crate::{PASSWORD, paths};
+use crate::{PASSWORD, mysql, paths};
 
 /// One server of the cluster, as the proxy is told of it.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ impl Endpoint {
 /// A configuration with one cluster, `main`, that serves the database `app`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where clients connect.
-    pub postgres: u16,
+    /// Where clients of either database connect.
+    pub port: u16,
     /// Metrics and probes.
     pub http: u16,
     /// Keys of `[clusters.main]`, as TOML values.
@@ -49,11 +49,20 @@ impl Config {
         Self::over(cluster.servers().map(|server| Endpoint::auto(server.address())).collect())
     }
 
+    /// Free ports, and the servers of a cluster of MariaDB or MySQL.
+    pub fn of_mysql(cluster: &mysql::Cluster) -> Self {
+        let endpoints = cluster.servers().map(|server| Endpoint::auto(server.address())).collect();
+        Self { admins: Vec::new(), ..Self::over(endpoints) }
+            .text("engine", "mysql")
+            .text("probe_user", "probe")
+            .text("probe_password", PASSWORD)
+    }
+
     /// Free ports, and these endpoints.
     pub fn over(endpoints: Vec<Endpoint>) -> Self {
         let users = ["app", "other"].map(|name| (name.to_owned(), PASSWORD.to_owned()));
         let config = Self {
-            postgres: paths::free_port(),
+            port: paths::free_port(),
             http: paths::free_port(),
             cluster: BTreeMap::new(),
             endpoints,
@@ -79,7 +88,9 @@ impl Config {
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[listen]")?;
-        writeln!(f, "postgres = \"127.0.0.1:{}\"", self.postgres)?;
+        let is_mysql = self.cluster.get("engine").is_some_and(|engine| engine.contains("mysql"));
+        let listen = if is_mysql { "mysql" } else { "postgres" };
+        writeln!(f, "{listen} = \"127.0.0.1:{}\"", self.port)?;
         writeln!(f, "http = \"127.0.0.1:{}\"", self.http)?;
         writeln!(f, "\n[clusters.main]")?;
         for (key, value) in &self.cluster {
@@ -89,7 +100,9 @@ impl fmt::Display for Config {
             writeln!(f, "[[clusters.main.endpoints]]")?;
             writeln!(f, "address = \"{address}\"\nrole = \"{role}\"\nweight = {weight}")?;
         }
-        writeln!(f, "\n[databases.app]\ncluster = \"main\"\ndbname = \"app\"")?;
+        if !is_mysql {
+            writeln!(f, "\n[databases.app]\ncluster = \"main\"\ndbname = \"app\"")?;
+        }
         for (name, password) in &self.users {
             writeln!(f, "\n[users.{name}]\npassword = \"{password}\"")?;
             if self.admins.contains(name) {

@@ -2,6 +2,7 @@
 //!
 //! * [`Cluster`]: a PostgreSQL primary and its streaming replicas, each a [`Server`] that can be
 //!   stopped, killed, frozen, promoted and held back;
+//! * [`mysql::Cluster`]: the same of MariaDB or MySQL;
 //! * [`Proxy`]: the Splitpool binary with a [`Config`] written for it;
 //! * [`Link`]: a relay that delays, cuts, freezes and drips what runs through it;
 //! * [`Wire`]: a PostgreSQL client that sends exactly the bytes it is told to.
@@ -14,11 +15,13 @@
 
 pub mod cluster;
 pub mod config;
+mod daemon;
 pub mod frame;
 pub mod http;
 pub mod keeper;
 pub mod link;
 pub mod meter;
+pub mod mysql;
 pub mod paths;
 pub mod process;
 pub mod proxy;

@@ -102,7 +102,7 @@ impl Proxy {
 
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
-        self.config.postgres
+        self.config.port
     }
 
     /// Its process.

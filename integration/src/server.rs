@@ -2,51 +2,41 @@
 //!
 //! Invariant: the configuration is one file that only grows, so the last line for a name is in force.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::daemon::{self, Daemon, PATIENCE};
 use crate::process::Process;
 use crate::until::until;
 use crate::wire::{Login, Reply, Wire};
-use crate::{PASSWORD, keeper, paths};
-
-/// How long a server may take to start, to stop, or to change its role.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PASSWORD, paths};
 
 /// A PostgreSQL server that this process started.
 #[derive(Debug)]
 pub struct Server {
-    name: String,
     port: u16,
     data: PathBuf,
     log: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    child: Option<Child>,
-    frozen: Vec<Process>,
+    daemon: Daemon,
 }
 
 impl Server {
     /// A server over a data directory that is already there; its log is written beside it.
     pub fn over(name: &str, data: PathBuf, port: u16) -> Self {
         let log = data.with_extension("log");
-        Self { name: name.to_owned(), port, data, log, state: Mutex::default() }
+        let daemon = Daemon::new(name, log.clone(), Signal::QUIT);
+        Self { port, data, log, daemon }
     }
 
     /// Its name: `primary`, `replica1`, ...
     pub fn name(&self) -> &str {
-        &self.name
+        self.daemon.name()
     }
 
     /// The loopback port it listens on.
@@ -64,21 +54,14 @@ impl Server {
         &self.data
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The process that leads it, if it was started and not stopped.
     pub fn process(&self) -> Option<Process> {
-        self.state().child.as_ref().and_then(|child| Process::of(child.id()))
+        self.daemon.process()
     }
 
     /// The process that leads it and all that serve under it.
     pub fn processes(&self) -> Vec<Process> {
-        let Some(leader) = self.process() else { return Vec::new() };
-        let mut all = vec![leader];
-        all.extend(leader.children());
-        all
+        self.daemon.processes()
     }
 
     /// Starts it and returns when it takes connections.
@@ -92,43 +75,14 @@ impl Server {
 
     /// Starts it and returns at once.
     pub fn spawn(&self) {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("its log is ours");
         let mut command = Command::new(paths::postgres_program("postgres"));
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .env_clear()
-            .env("TZ", "UTC")
-            .current_dir(&self.data)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be shared"))
-            .stderr(log)
-            .process_group(0);
-        if let Some((user, group)) = paths::account() {
-            command.uid(user).gid(group);
-        }
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.name));
-        if let Some(process) = Process::of(child.id()) {
-            keeper::keep(process);
-        }
-        let mut state = self.state();
-        assert!(state.child.is_none(), "{} is started already", self.name);
-        state.child = Some(child);
+        command.arg("-D").arg(&self.data);
+        self.daemon.spawn(command, &self.data);
     }
 
     /// Waits until it takes connections.
     pub fn await_ready(&self) {
-        let begun = Instant::now();
-        while !self.says_ready() {
-            let ended = self.state().child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
-            assert!(
-                !ended && begun.elapsed() < PATIENCE,
-                "{} does not start:\n{}",
-                self.name,
-                self.log_tail()
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+        self.daemon.await_ready(|| self.says_ready());
     }
 
     fn says_ready(&self) -> bool {
@@ -139,58 +93,19 @@ impl Server {
         own && lines.nth(6).is_some_and(|status| status.trim() == "ready")
     }
 
-    fn log_tail(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let from = log.lines().count().saturating_sub(20);
-        log.lines().skip(from).collect::<Vec<_>>().join("\n")
-    }
-
     /// Ends it as its manual recommends: sessions are cut, all that was written is kept.
     pub fn stop(&self) {
-        self.end(Signal::INT);
+        self.daemon.end(Signal::INT);
     }
 
     /// Ends it without a shutdown, as a failing operator would; it recovers at the next start.
     pub fn stop_immediately(&self) {
-        self.end(Signal::QUIT);
-    }
-
-    fn end(&self, signal: Signal) {
-        self.thaw();
-        let leader = self.process();
-        if let Some(leader) = leader {
-            leader.signal(signal);
-        }
-        self.reap();
+        self.daemon.end(Signal::QUIT);
     }
 
     /// Kills every process of it at once with SIGKILL.
     pub fn kill(&self) {
-        let all = self.processes();
-        for process in &all {
-            process.signal(Signal::KILL);
-        }
-        self.state().frozen.clear();
-        self.reap();
-        for process in &all {
-            until("a killed process is gone", PATIENCE, || (!process.is_alive()).then_some(()));
-        }
-    }
-
-    /// Waits for the end of the process that leads it; kills it when it takes too long.
-    fn reap(&self) {
-        let Some(mut child) = self.state().child.take() else { return };
-        let process = Process::of(child.id());
-        let begun = Instant::now();
-        while matches!(child.try_wait(), Ok(None)) {
-            if begun.elapsed() > PATIENCE {
-                child.kill().ok();
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        if let Some(process) = process {
-            keeper::forget(process);
-        }
+        self.daemon.kill();
     }
 
     /// Stops it if it runs, and starts it.
@@ -201,21 +116,17 @@ impl Server {
 
     /// Whether its leading process runs.
     pub fn is_running(&self) -> bool {
-        self.state().child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.daemon.is_running()
     }
 
     /// How it ended by itself: the signal, if it did and if it was one.
     pub fn ended_by(&self) -> Option<i32> {
-        self.state().child.as_mut()?.try_wait().ok()??.signal()
+        self.daemon.ended_by()
     }
 
     /// Stops the time for all of its processes: connections stay open, nothing answers.
     pub fn freeze(&self) {
-        let all = self.processes();
-        self.freeze_these(all);
-        // A process forked meanwhile is caught by the second look.
-        let again = self.processes();
-        self.freeze_these(again);
+        self.daemon.freeze();
     }
 
     /// Stops the time for the process that receives the write-ahead log, on a replica.
@@ -226,23 +137,12 @@ impl Server {
         let receiver = until("a process that receives the log", PATIENCE, || {
             self.processes().into_iter().find(|process| process.title().contains("walreceiver"))
         });
-        self.freeze_these(vec![receiver]);
-    }
-
-    fn freeze_these(&self, processes: Vec<Process>) {
-        let mut state = self.state();
-        for process in processes {
-            if !state.frozen.contains(&process) && process.signal(Signal::STOP) {
-                state.frozen.push(process);
-            }
-        }
+        self.daemon.freeze_these(vec![receiver]);
     }
 
     /// Lets the time go on for whatever was frozen.
     pub fn thaw(&self) {
-        for process in self.state().frozen.drain(..) {
-            process.signal(Signal::CONT);
-        }
+        self.daemon.thaw();
     }
 
     /// Adds a setting to its configuration file; in force after a restart; [`Server::set`] does not need one.
@@ -275,8 +175,9 @@ impl Server {
 
     /// A superuser's session in a database, straight to this server.
     pub fn admin_of(&self, database: &str) -> Wire {
-        Wire::login(&Login::new(self.port, "postgres", PASSWORD, database))
-            .unwrap_or_else(|error| panic!("superuser on {}: {error}\n{}", self.name, self.log_tail()))
+        Wire::login(&Login::new(self.port, "postgres", PASSWORD, database)).unwrap_or_else(|error| {
+            panic!("superuser on {}: {error}\n{}", self.name(), self.daemon.log_tail())
+        })
     }
 
     /// Runs a statement as the superuser in a session of its own.
@@ -311,36 +212,16 @@ impl Server {
 
     /// Makes a replica a primary.
     pub fn promote(&self) {
-        assert_eq!(self.value("SELECT pg_promote(true, 30)"), "t", "{} is not promoted", self.name);
+        assert_eq!(self.value("SELECT pg_promote(true, 30)"), "t", "{} is not promoted", self.name());
     }
 
     /// How much its log holds by now; see [`Server::log_since`].
     pub fn log_mark(&self) -> u64 {
-        fs::metadata(&self.log).map_or(0, |meta| meta.len())
+        daemon::length(&self.log)
     }
 
     /// What was logged since a mark.
     pub fn log_since(&self, mark: u64) -> String {
-        let mut bytes = Vec::new();
-        let read = File::open(&self.log).and_then(|mut file| {
-            file.seek(SeekFrom::Start(mark))?;
-            file.read_to_end(&mut bytes)
-        });
-        read.unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.thaw();
-        let all = self.processes();
-        if let Some(leader) = all.first() {
-            leader.signal(Signal::QUIT);
-        }
-        self.reap();
-        for process in all {
-            process.signal(Signal::KILL);
-        }
+        daemon::since(&self.log, mark)
     }
 }

@@ -9,6 +9,8 @@ use crate::endpoint::{Endpoint, EndpointId, Standing};
 use crate::freshness::Incarnation;
 use crate::health::{Bounds, Health, Why};
 use crate::lag::{History, Lag, Position};
+use crate::ledger::{Applied, Ledger, Place};
+use crate::reign::{self, Writer};
 use crate::settings::{ClusterSettings, RoleSetting};
 use crate::topology::{self, Candidate, Election, NoPrimary, Past, Role, Seen};
 use parking_lot::Mutex;
@@ -19,11 +21,13 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What a probe found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub seen: Seen,
     /// Where it writes, or what it has replayed.
-    pub position: Option<Position>,
+    pub place: Option<Place>,
+    /// What a replica's own clock says; shown, never trusted.
+    pub seconds_behind: Option<u64>,
     /// When the question was sent.
     pub started: Instant,
     /// Whether it is the first over its connection: the endpoint may have restarted before.
@@ -65,7 +69,15 @@ pub(crate) struct Entry {
     pub probed_at: Option<Instant>,
     steady_since: Option<Instant>,
     /// Where it wrote, when it was sampled without being the primary.
-    written: Option<(Position, Instant)>,
+    written: Option<(Place, Instant)>,
+    /// The set that it has replayed, if its database counts in sets.
+    pub applied: Applied,
+    /// When its last sample had come.
+    sampled_at: Option<Instant>,
+    /// It was a replica since it last reigned.
+    followed: bool,
+    /// What its own clock says of its lag, in seconds.
+    pub seconds_behind: Option<u64>,
     pub error: Option<String>,
 }
 
@@ -82,6 +94,7 @@ pub(crate) struct Board {
     bounds: Bounds,
     slow_start: Duration,
     pace: Duration,
+    pub ledger: Ledger,
     pub trail: Arc<Mutex<History>>,
 }
 
@@ -101,6 +114,10 @@ impl Entry {
             probed_at: None,
             steady_since: None,
             written: None,
+            applied: Applied::default(),
+            sampled_at: None,
+            followed: false,
+            seconds_behind: None,
             error: None,
         }
     }
@@ -138,6 +155,7 @@ impl Board {
             bounds: Bounds { max_lag: settings.max_lag, return_after: settings.return_after },
             slow_start: settings.slow_start,
             pace: settings.pace(),
+            ledger: Ledger::default(),
             trail: Arc::default(),
         }
     }
@@ -182,6 +200,11 @@ impl Board {
                 entry.health.answered();
                 entry.error = None;
                 entry.seen = Some(sample.seen);
+                entry.seconds_behind = sample.seconds_behind;
+                entry.sampled_at = Some(now);
+                if !sample.seen.recovering {
+                    entry.written = sample.place.clone().map(|place| (place, sample.started));
+                }
                 entry.probed_at = Some(sample.started);
                 if sample.first {
                     entry.steady_since = Some(sample.started);
@@ -204,6 +227,7 @@ impl Board {
             entry.seen = None;
             entry.steady_since = None;
             entry.written = None;
+            entry.seconds_behind = None;
             if answered_before {
                 changes.push(Change::Down { endpoint: id });
             }
@@ -224,7 +248,7 @@ impl Board {
     /// Elects, and gives everyone its role.
     fn judge(&mut self, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
-        let candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
+        let candidates = self.candidates();
         let settled = now.saturating_duration_since(self.started) >= GRACE;
         let election = topology::elect(&candidates, self.past, settled);
         if election.primary != self.primary {
@@ -239,6 +263,11 @@ impl Board {
             }
             changes.push(Change::Role { endpoint: candidate.id, from: entry.known_as, to: role });
             entry.role = role;
+            entry.followed = match role {
+                Role::Replica => true,
+                Role::Primary => false,
+                _ => entry.followed,
+            };
             if role != Role::Unknown && role != entry.known_as {
                 if entry.known_as != Role::Unknown {
                     entry.health.reborn();
@@ -246,6 +275,7 @@ impl Board {
                 entry.known_as = role;
                 entry.replayed = None;
                 entry.covered_at = None;
+                entry.applied = Applied::default();
                 entry.endpoint.replays.lock().clone_from(&History::default());
             }
         }
@@ -266,7 +296,9 @@ impl Board {
                 entry.map_or((None, None), |entry| (entry.replayed, entry.written.take()));
             let mut trail = self.trail.lock();
             *trail = trail.up_to(shared.unwrap_or_default());
-            if let Some((position, started)) = written {
+            self.ledger.cut(shared.unwrap_or_default());
+            if let Some((place, started)) = written {
+                let position = self.ledger.written(&place, &trail);
                 trail.record(position, started);
             }
         }
@@ -282,22 +314,25 @@ impl Board {
     fn measure(&mut self, at: usize, sample: Sample, now: Instant) {
         let reference = self.vanished_at.unwrap_or(now);
         let Some(entry) = self.entries.get_mut(at) else { return };
-        match (entry.role, sample.position) {
-            (Role::Primary, Some(position)) => {
-                self.trail.lock().record(position, sample.started);
+        match (entry.role, sample.place) {
+            (Role::Primary, Some(place)) => {
+                let mut trail = self.trail.lock();
+                let position = self.ledger.written(&place, &trail);
+                trail.record(position, sample.started);
+                drop(trail);
+                self.find_errant(sample.started);
                 self.cover(now);
             }
-            (Role::Replica, position) => {
-                if let Some(position) = position {
-                    entry.endpoint.replays.lock().record(position, sample.started);
-                    entry.replayed = Some(position);
-                    entry.covered_at = self.trail.lock().covered_at(position);
+            (Role::Replica, place) => {
+                if let Some(place) = place {
+                    if let Some(shown) = self.ledger.shown(&place, &mut entry.applied) {
+                        entry.endpoint.replays.lock().record(shown, sample.started);
+                    }
+                    entry.replayed = self.ledger.has(&place);
+                    let covered_at = |position| self.trail.lock().covered_at(position);
+                    entry.covered_at = entry.replayed.and_then(covered_at);
                 }
                 entry.health.measured(Lag::since(entry.covered_at, reference), self.bounds, now);
-            }
-            // Should it be elected next, its trail begins with this.
-            (_, Some(position)) if !sample.seen.recovering => {
-                entry.written = Some((position, sample.started))
             }
             _ => {}
         }
@@ -307,6 +342,7 @@ impl Board {
     fn cover(&mut self, now: Instant) {
         let trail = self.trail.lock();
         for entry in &mut self.entries {
+            entry.replayed = self.ledger.has_now(&entry.applied, entry.replayed);
             entry.covered_at = entry.replayed.and_then(|replayed| trail.covered_at(replayed));
             if entry.role == Role::Replica && entry.health.is_answering() && entry.health.is_new() {
                 entry.health.measured(Lag::since(entry.covered_at, now), self.bounds, now);
@@ -352,8 +388,59 @@ impl Board {
         }
     }
 
-    /// How many bytes of log an endpoint is behind what the primary was last seen at.
+    /// Everyone as an election sees them.
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
+        let free =
+            |candidate: &Candidate| candidate.seen.is_some_and(|seen| !seen.recovering && !seen.follows);
+        if candidates.iter().any(free) {
+            for seen in candidates.iter_mut().filter_map(|candidate| candidate.seen.as_mut()) {
+                seen.recovering |= seen.follows;
+            }
+        }
+        let last = self.past.primary.map(|(last, _)| last);
+        let reigns = |candidate: &Candidate| {
+            Some(candidate.id) == last && candidate.seen.is_some_and(|seen| !seen.recovering)
+        };
+        let reigning = candidates.iter().any(reigns);
+        let known = candidates.iter().any(|candidate| Some(candidate.id) == last);
+        for (candidate, entry) in candidates.iter_mut().zip(&self.entries) {
+            let Some(seen) = &mut candidate.seen else { continue };
+            if seen.recovering || seen.timeline.is_some() {
+                continue;
+            }
+            let holds_all = entry.written.as_ref().is_some_and(|(place, _)| self.ledger.is_held_by(place));
+            let writer = Writer { id: candidate.id, followed: entry.followed, holds_all };
+            seen.timeline = Some(reign::timeline(writer, self.past, reigning, known));
+        }
+        candidates
+    }
+
+    /// The primary was asked at `started`: what replicas showed before and it lacks is theirs alone.
+    fn find_errant(&mut self, started: Instant) {
+        for entry in &mut self.entries {
+            if entry.role != Role::Replica || entry.sampled_at.is_none_or(|at| at > started) {
+                continue;
+            }
+            if let Some(transactions) = self.ledger.find_errant(&mut entry.applied) {
+                let endpoint = &entry.endpoint.address;
+                tracing::warn!(%endpoint, transactions, "the replica has transactions that the primary lacks");
+            }
+        }
+    }
+
+    /// How many transactions an endpoint lacks that the primary was last seen to have, if its
+    /// database counts them.
+    pub fn lag_transactions(&self, entry: &Entry) -> Option<u64> {
+        self.ledger.count_lacking(&entry.applied)
+    }
+
+    /// How many bytes of log an endpoint is behind what the primary was last seen at, if its
+    /// database counts them.
     pub fn lag_bytes(&self, entry: &Entry) -> Option<u64> {
+        if self.ledger.is_in_use() {
+            return None;
+        }
         if entry.role == Role::Primary {
             return Some(0);
         }

@@ -12,8 +12,9 @@ use crate::gate::Gate;
 use crate::lane::Lane;
 use crate::monitor::{self, Plan, Task};
 use crate::outlook::Outlook;
+use crate::probe::mysql;
 use crate::probe::postgres::{self, Link};
-use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Engine, Identity, PoolSettings, ProbeUser};
+use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Identity, PoolSettings, ProbeUser};
 use crate::topology::Role;
 use crate::view::{PoolView, View};
 use arc_swap::ArcSwap;
@@ -65,12 +66,14 @@ struct Key {
     database: String,
     user: String,
     password: Option<Secret>,
+    flavour: u32,
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.database.hash(state);
         self.user.hash(state);
+        self.flavour.hash(state);
     }
 }
 
@@ -133,9 +136,7 @@ impl<P: Protocol> Cluster<P> {
             let monitor = kept.and_then(|watched| watched._monitor).filter(|_| plan == old_plan);
             let watch =
                 || Task::spawn(monitor::watch(self.outlook.clone(), door.endpoint.clone(), plan.clone()));
-            let monitor = match settings.engine {
-                Engine::Postgres => monitor.or_else(|| probing.then(watch)),
-            };
+            let monitor = monitor.or_else(|| probing.then(watch));
             entries.push(Entry::new(door.endpoint.clone(), wanted.role, wanted.weight));
             state.watched.push(Watched { door, _monitor: monitor });
         }
@@ -171,6 +172,7 @@ impl<P: Protocol> Cluster<P> {
             database: identity.database.clone(),
             user: identity.user.clone(),
             password: identity.password.clone(),
+            flavour: identity.flavour,
         };
         let now = Instant::now();
         let doors: Vec<_> = state.watched.iter().map(|watched| watched.door.clone()).collect();
@@ -192,12 +194,31 @@ impl<P: Protocol> Cluster<P> {
         known.access.clone()
     }
 
-    /// A connection for questions about `database` itself, away from the data path: to the
-    /// primary if there is one, else to any endpoint that answers.
+    /// A connection for questions about `database` of a PostgreSQL cluster, away from the data path: to
+    /// the primary if there is one, else to any endpoint that answers.
     ///
     /// # Errors
     /// If no endpoint answers, or it cannot be signed in to.
     pub async fn control(&self, database: &str) -> io::Result<Link> {
+        let (door, user) = self.control_door(database)?;
+        let route = door.route.load_full();
+        let opening = Box::pin(postgres::connect(&door.endpoint.address, &route, &user));
+        within(route.timeout, opening).await
+    }
+
+    /// As [`Cluster::control`], of a MySQL or MariaDB cluster.
+    ///
+    /// # Errors
+    /// If no endpoint answers, or it cannot be signed in to.
+    pub async fn control_mysql(&self, database: &str) -> io::Result<mysql_async::Conn> {
+        let (door, user) = self.control_door(database)?;
+        let route = door.route.load_full();
+        let opening = Box::pin(mysql::connect(&door.endpoint.address, &route, &user));
+        within(route.timeout, opening).await
+    }
+
+    /// Whom to ask about `database`, and as whom.
+    fn control_door(&self, database: &str) -> io::Result<(Arc<Door>, ProbeUser)> {
         let (door, user) = {
             let state = self.state.lock();
             let role = |watched: &&Watched| watched.door.endpoint.role();
@@ -206,12 +227,7 @@ impl<P: Protocol> Cluster<P> {
             let door = watched.map(|watched| Arc::clone(&watched.door));
             (door, ProbeUser { database: database.to_owned(), ..state.settings.probe.clone() })
         };
-        let door = door.ok_or_else(|| io::Error::other("no endpoint answers"))?;
-        let route = door.route.load_full();
-        let opening = Box::pin(postgres::connect(&door.endpoint.address, &route, &user));
-        tokio::time::timeout(route.timeout, opening)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        Ok((door.ok_or_else(|| io::Error::other("no endpoint answers"))?, user))
     }
 
     /// How everything stands, for metrics and the console.
@@ -288,6 +304,11 @@ impl<P: Protocol> Drop for Cluster<P> {
     fn drop(&mut self) {
         self.shut_down();
     }
+}
+
+/// What takes longer has timed out.
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Tends a cluster until it is gone.

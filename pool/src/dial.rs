@@ -7,7 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::net::{self, Address, BackendTls, KeepAlive, Stream, TlsMode};
 use crate::settings::Identity;
 use protocol::Protocol;
-use protocol::handshake::{Dial, DialError, DialStep, DialTerms, DialTls};
+use protocol::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,9 +45,7 @@ impl DialFailure {
     pub fn is_endpoints(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused(DialError::Refused { code, .. }) => {
-                code.starts_with("57P0") || code.starts_with("08") || code == "53300"
-            }
+            Self::Refused(DialError::Refused { blame, .. }) => *blame != Blame::Identity,
             Self::Refused(_) => false,
         }
     }
@@ -62,7 +60,7 @@ impl DialFailure {
                     | ErrorKind::HostUnreachable
                     | ErrorKind::NetworkUnreachable
             ),
-            Self::Refused(DialError::Refused { code, .. }) => code.starts_with("57P0"),
+            Self::Refused(DialError::Refused { blame, .. }) => *blame == Blame::Down,
             Self::Refused(_) => false,
         }
     }
@@ -90,6 +88,7 @@ pub(crate) async fn sign_in<P: Protocol>(
             password: identity.password.clone(),
             database: identity.database.clone(),
             tls,
+            flavour: identity.flavour,
         });
         match drive::<P>(stream, dial, &endpoint.address, &route.tls).await? {
             Reached::SignedIn(signed_in) => Ok(signed_in),
@@ -109,8 +108,13 @@ pub(crate) async fn knock<P: Protocol>(
     if !encrypted {
         return Ok(stream);
     }
-    let nobody =
-        DialTerms { user: String::new(), password: None, database: String::new(), tls: DialTls::Require };
+    let nobody = DialTerms {
+        user: String::new(),
+        password: None,
+        database: String::new(),
+        tls: DialTls::Require,
+        flavour: 0,
+    };
     match drive_until_tls::<P>(stream, P::Dial::new(nobody), address, &route.tls).await? {
         Reached::Tls(stream, _) => Ok(stream),
         Reached::SignedIn(_) => Err(DialFailure::Refused(DialError::Insufficient("TLS was refused"))),
@@ -187,6 +191,8 @@ async fn converse<P: Protocol>(
                 return Err(DialFailure::Refused(DialError::Nonsense("bytes in clear ahead of TLS")));
             }
             DialStep::UpgradeTls => {
+                stream.write_all(&out).await?;
+                stream.flush().await?;
                 let stream = tls.upgrade(stream, address.host().unwrap_or_default()).await?;
                 return Ok(Reached::Tls(stream, dial));
             }

@@ -61,7 +61,7 @@ impl LeaseError {
                 Cause::NoBackend,
                 "no replica is fresh enough, and reads may not fall back to the primary",
             ),
-            Self::Login(DialError::Refused { code, message }) => {
+            Self::Login(DialError::Refused { code, message, .. }) => {
                 let text = format!("the database refused Splitpool's connection: {message}");
                 Fault::error(Cause::NoBackend, text).code(code.clone())
             }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How far a database has come, in an order that holds within one incarnation of a cluster.
-/// For PostgreSQL the byte position of the log.
+/// For PostgreSQL the byte position of the log; for others a number that the ledger gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);
 
@@ -60,6 +60,16 @@ impl History {
     pub fn first_since(&self, at: Instant) -> Option<Position> {
         let earlier = self.runs.partition_point(|run| run.last < at);
         self.runs.get(earlier).map(|run| run.position)
+    }
+
+    /// How many runs there are.
+    pub fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Whether some sample found this very position.
+    pub fn has(&self, position: Position) -> bool {
+        self.runs.binary_search_by_key(&position, |run| run.position).is_ok()
     }
 
     /// The newest sample: its position and when it began.

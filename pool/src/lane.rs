@@ -27,6 +27,7 @@ const REAP_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Lane<P: Protocol> {
     pub door: Arc<Door>,
+    pub identity: Arc<Identity>,
     pub gate: Arc<Gate>,
     pub settings: PoolSettings,
     desk: Arc<Desk>,
@@ -85,6 +86,7 @@ impl<P: Protocol> Lane<P> {
         let swept = AtomicU32::new(door.endpoint.generation());
         Self {
             door,
+            identity: identity.clone(),
             gate,
             settings,
             desk,

@@ -58,6 +58,7 @@ impl<P: Protocol> Lease<P> {
         }
         let target = Arc::new(CancelTarget {
             door: Arc::clone(&self.seat.0.door),
+            identity: Arc::clone(&self.seat.0.identity),
             encrypted: self.backend.stream.is_tls(),
             key: self.backend.memory.cancel_key().clone(),
         });

@@ -21,15 +21,18 @@ mod endpoint;
 mod error;
 mod freshness;
 mod gate;
+mod gtid;
 mod health;
 mod lag;
 mod lane;
 mod lease;
+mod ledger;
 mod monitor;
 mod need;
 pub mod net;
 mod outlook;
 mod probe;
+mod reign;
 mod settings;
 mod shelf;
 #[cfg(test)]

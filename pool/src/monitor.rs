@@ -9,8 +9,8 @@ use crate::board::Report;
 use crate::dial::Route;
 use crate::endpoint::Endpoint;
 use crate::outlook::Outlook;
-use crate::probe::postgres::Control;
-use crate::settings::{ClusterSettings, ProbeUser};
+use crate::probe::Control;
+use crate::settings::{ClusterSettings, Engine, ProbeUser};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(5);
 /// What a probe task is told. A change restarts the task.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
+    pub engine: Engine,
     pub route: Route,
     pub user: ProbeUser,
     pub pace: Duration,
@@ -37,6 +38,7 @@ pub(crate) struct Plan {
 impl From<&ClusterSettings> for Plan {
     fn from(settings: &ClusterSettings) -> Self {
         Self {
+            engine: settings.engine,
             route: Route {
                 tls: settings.tls.clone(),
                 keepalive: settings.keepalive,
@@ -70,7 +72,7 @@ pub(crate) async fn watch(outlook: Arc<Outlook>, endpoint: Arc<Endpoint>, plan: 
     let mut backoff = Backoff::new(RECONNECT_GAP, RECONNECT_MAX);
     loop {
         let began = Instant::now();
-        let opening = Control::open(&endpoint.address, &plan.route, &plan.user);
+        let opening = Control::open(plan.engine, &endpoint.address, &plan.route, &plan.user);
         let report = match timeout(plan.route.timeout, Box::pin(opening)).await {
             Ok(Ok(control)) => Box::pin(follow(&outlook, &endpoint, &plan, control, &mut backoff)).await,
             Ok(Err(error)) => failure(&error),

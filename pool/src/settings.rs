@@ -16,6 +16,8 @@ pub enum Engine {
     /// PostgreSQL, 12 or newer.
     #[default]
     Postgres,
+    /// MySQL, 5.7 or newer with GTIDs, or MariaDB, 10.2 or newer.
+    Mysql,
 }
 
 /// What the operator says an endpoint is.
@@ -176,6 +178,8 @@ pub struct Identity {
     pub user: String,
     /// The password, if there is one.
     pub password: Option<Secret>,
+    /// What the clients agreed on that their backends must have agreed on as well.
+    pub flavour: u32,
     /// Bounds per endpoint. The latest to ask for the identity decides.
     pub pool: PoolSettings,
 }

@@ -14,7 +14,10 @@ use std::fmt;
 pub struct Seen {
     /// It replays a log and takes no writes.
     pub recovering: bool,
-    /// The timeline that it writes on; `None` while recovering.
+    /// It takes writes, yet replays another's log as well. It is a replica if another takes
+    /// writes and follows nobody.
+    pub follows: bool,
+    /// The timeline that it writes on; `None` while recovering, and if the database counts none.
     pub timeline: Option<u32>,
     /// Names the cluster it was made from, if the probe may ask.
     pub identity: Option<u64>,

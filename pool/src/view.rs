@@ -44,6 +44,12 @@ pub struct EndpointView {
     pub lag: Option<Duration>,
     /// How far it is behind in bytes of log; `None` is not known.
     pub lag_bytes: Option<u64>,
+    /// How many transactions of the primary it lacks, where transactions are counted.
+    pub lag_transactions: Option<u64>,
+    /// Transactions that it has and the primary lacks.
+    pub errant_transactions: u64,
+    /// What it says of its own lag, in seconds. Shown, never trusted.
+    pub seconds_behind: Option<u64>,
     /// Since when its last good probe is over; `None` if there was none.
     pub probe_age: Option<Duration>,
     /// Why it takes no reads; `None` if it does.
@@ -92,6 +98,9 @@ impl Entry {
                 Lag::Unknown => None,
             },
             lag_bytes: board.lag_bytes(self),
+            lag_transactions: board.lag_transactions(self),
+            errant_transactions: self.applied.errant(),
+            seconds_behind: self.seconds_behind,
             probe_age: self.probed_at.map(|at| now.saturating_duration_since(at)),
             why_not: self.why_not(),
             timeline: self.timeline(),

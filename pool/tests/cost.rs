@@ -37,6 +37,7 @@ async fn a_lease_and_its_release_allocate_nothing() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let identity = Identity {
+        flavour: 0,
         database: "app".to_owned(),
         user: "app".to_owned(),
         password: password(),

@@ -53,8 +53,13 @@ impl World {
         assert!(cluster.wait_ready(Instant::now() + Duration::from_secs(30)).await);
         let password = Some(Secret::new(PASSWORD.to_owned()));
         let pool = PoolSettings::default();
-        let access =
-            cluster.access(Identity { database: "app".to_owned(), user: "app".to_owned(), password, pool });
+        let access = cluster.access(Identity {
+            database: "app".to_owned(),
+            user: "app".to_owned(),
+            password,
+            flavour: 0,
+            pool,
+        });
         let world = Self { databases, cluster, access, session: Freshness::default() };
         world
             .until("all replicas serve", |endpoints| endpoints[1..].iter().all(|seen| seen.why_not.is_none()))

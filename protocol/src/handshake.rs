@@ -7,6 +7,7 @@
 
 use crate::{Fault, Secret};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +43,11 @@ pub struct LoginTerms {
     pub method: AuthMethod,
     /// Seeds what an unknown user is shown, so that it looks like a known one.
     pub mock_secret: Arc<[u8; 32]>,
+    /// What databases reported when Splitpool signed in to them, for a protocol in which the
+    /// database speaks first.
+    pub announced: Arc<Vec<(String, String)>>,
+    /// The number of the next connection, for a protocol that tells it before the sign-in.
+    pub next_number: Arc<AtomicU32>,
 }
 
 /// What a client asked for when it signed in.
@@ -55,6 +61,10 @@ pub struct Greeting {
     pub settings: Vec<(String, String)>,
     /// Whether the client understands long cancel keys.
     pub long_keys: bool,
+    /// What was agreed on with the client, as bits of the protocol; 0 where it knows none.
+    pub abilities: u32,
+    /// What of it a backend must have agreed on as well to serve this client.
+    pub flavour: u32,
 }
 
 /// What a login wants next.
@@ -102,6 +112,13 @@ pub trait Login: Send {
     ) -> Result<LoginStep<Self::CancelKey>, Fault>;
     /// Who signs in and what for. Complete once `Identify` was returned.
     fn greeting(&self) -> &Greeting;
+    /// The key that the client was told before it signed in, if this protocol has it so.
+    fn key(&self) -> Option<Self::CancelKey>;
+    /// Appends what a client is told once it has signed in: the values that the database
+    /// reports, the key to cancel with, and that it may begin.
+    fn welcome(&mut self, reported: &[(String, String)], key: &Self::CancelKey, out: &mut Vec<u8>);
+    /// Appends `fault`, which ends the connection.
+    fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>);
 }
 
 /// A credential made ready for checking: whatever is slow was done once.
@@ -138,6 +155,8 @@ pub struct DialTerms {
     pub database: String,
     /// Whether TLS is asked for.
     pub tls: DialTls,
+    /// What a `Greeting` says of it: the client that the backend is to serve.
+    pub flavour: u32,
 }
 
 /// What a dial wants next.
@@ -151,16 +170,29 @@ pub enum DialStep<M> {
     Done(M),
 }
 
+/// What a refusal tells of the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// It is starting or stopping: it serves nobody.
+    Down,
+    /// It is full, or cannot serve for another reason of its own: others may.
+    Endpoint,
+    /// Who signs in is refused, and would be elsewhere.
+    Identity,
+}
+
 /// Why a backend could not be signed in to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// The database said no, with its own code and message.
     #[error("the database refused the connection: {message} ({code})")]
     Refused {
-        /// SQLSTATE, or errno as text.
+        /// SQLSTATE (PostgreSQL), errno and SQLSTATE with a slash between them (MySQL).
         code: String,
         /// The database's sentence.
         message: String,
+        /// Whom that concerns.
+        blame: Blame,
     },
     /// The database does not offer what we insist on.
     #[error("{0}")]
@@ -191,6 +223,7 @@ pub trait Dial: Send {
 pub enum CancelBy {
     /// These bytes on a new connection, without signing in; the database closes it when done.
     Request(Vec<u8>),
-    /// This statement on a signed-in connection.
-    Statement(String),
+    /// These bytes on a signed-in connection, of the user whose statement it is; the first
+    /// frame that comes back says that it is done.
+    SignedIn(Vec<u8>),
 }

@@ -22,8 +22,13 @@ impl Held {
     /// The pool mode keeps one backend for the whole session.
     pub const SESSION_MODE: Self = Self(1 << 6);
 
+    /// User variables.
+    pub const USER_VARIABLE: Self = Self(1 << 7);
+    /// A wish for the next transaction only.
+    pub const NEXT_TRANSACTION: Self = Self(1 << 8);
+
     /// Every member with its name in metrics and logs.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::TEMP_TABLE, "temp_table"),
         (Self::SESSION_LOCK, "session_lock"),
         (Self::LISTEN, "listen"),
@@ -31,6 +36,8 @@ impl Held {
         (Self::HOLD_CURSOR, "hold_cursor"),
         (Self::UNKNOWN, "unknown_effect"),
         (Self::SESSION_MODE, "session_mode"),
+        (Self::USER_VARIABLE, "user_variable"),
+        (Self::NEXT_TRANSACTION, "next_transaction"),
     ];
 
     /// Nothing is held.
@@ -52,6 +59,12 @@ impl Held {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What of this set is in `other` as well.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// The names of what is held, for an operator.

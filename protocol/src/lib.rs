@@ -11,6 +11,8 @@ pub mod fault;
 pub mod frame;
 pub mod handshake;
 pub mod held;
+pub mod mysql;
+
 pub mod own;
 pub mod postgres;
 pub mod secret;
@@ -25,7 +27,7 @@ pub use settings::Settings;
 
 use handshake::{AuthMethod, Credential, Dial, Login, Verifier};
 use own::{Errand, OwnReply};
-use tracker::{Memory, Tracker};
+use tracker::{Memory, Refusal, Tracker};
 
 /// One database's wire protocol: a family of types that the shared core is generic over.
 pub trait Protocol: Sized + Send + Sync + 'static {
@@ -49,16 +51,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The header of the frame at the start of `bytes`, or `None` if it is cut.
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError>;
 
-    /// Appends `fault` as a client of this database expects it. `ready` also appends what
-    /// makes the client send its next request, for faults that do not end the session.
-    fn encode_fault(fault: &Fault, ready: bool, out: &mut Vec<u8>);
-
-    /// Appends what a client is told once it has signed in: the values that the database
-    /// reports, the key to cancel with, and that it may begin.
-    fn encode_welcome(reported: &[(String, String)], key: &Self::CancelKey, out: &mut Vec<u8>);
-
-    /// Appends a request of Splitpool's own to an idle backend.
-    fn encode_errand(errand: &Errand<'_>, out: &mut Vec<u8>);
+    /// Appends a request of Splitpool's own to the idle backend that `memory` belongs to.
+    /// Returns what reads the reply.
+    fn encode_errand(errand: &Errand<'_>, memory: &Self::Memory, out: &mut Vec<u8>) -> Self::OwnReply;
 
     /// Makes what is known of `user` ready for checking proofs by `method`. May stretch a
     /// password, which takes milliseconds: once a user, not once a sign-in.
@@ -69,4 +64,11 @@ pub trait Protocol: Sized + Send + Sync + 'static {
 
     /// A new key for a client, from `random` bytes; long if the client understands it.
     fn new_cancel_key(random: [u8; 36], long: bool) -> Self::CancelKey;
+
+    /// What an error of a replica with this code (as in `Verdict::Failed`) tells.
+    fn refusal(code: &[u8; 5]) -> Refusal;
+
+    /// Whether by these settings even a plain read must run where writes do, because it opens
+    /// a transaction or takes locks.
+    fn reads_strictly(settings: &Settings) -> bool;
 }

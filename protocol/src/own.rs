@@ -58,8 +58,6 @@ pub struct Inspection {
 
 /// Reads the reply to one errand.
 pub trait OwnReply: Send {
-    /// A reply of which nothing has come.
-    fn new() -> Self;
     /// Judges one whole frame.
     fn frame(&mut self, head: Head, body: &[u8]) -> Result<OwnStep, ProtocolError>;
 }

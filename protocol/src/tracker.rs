@@ -3,6 +3,7 @@
 //! A tracker never waits and never owns a buffer of the data path: it judges headers
 //! in place, and bodies only where a decision hangs on them.
 
+use crate::handshake::Greeting;
 use crate::own::Inspection;
 use crate::{Fault, Head, Held, ProtocolError, Settings};
 use std::sync::Arc;
@@ -51,6 +52,17 @@ pub enum Verdict {
     Failed([u8; 5]),
 }
 
+/// What an error of a replica tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The statement failed, and would fail elsewhere.
+    None,
+    /// Another backend may run it.
+    Elsewhere,
+    /// It is a write, and will be one the next time.
+    Write,
+}
+
 /// What one backend connection holds between leases.
 pub trait Memory: Send + 'static {
     /// Names the connection to whoever wants to cancel what runs on it.
@@ -68,6 +80,9 @@ pub trait Memory: Send + 'static {
     fn wiped(&mut self);
     /// The values that the database reported at sign-in.
     fn reported(&self) -> &[(String, String)];
+    /// What an inspection cannot tell, because the database gives no answer: it is held from
+    /// the statement that may have left it to the end of the session.
+    fn blind(&self) -> Held;
 }
 
 /// Judges both directions of one session.
@@ -77,8 +92,9 @@ pub trait Tracker: Send + 'static {
     /// What all sessions share.
     type Registry;
 
-    /// The tracker of a session that has just signed in; `reported` is what its client was told.
-    fn new(registry: Arc<Self::Registry>, reported: Arc<Vec<(String, String)>>) -> Self;
+    /// The tracker of a session that has just signed in as its `greeting` says; `reported` is
+    /// what its client was told.
+    fn new(registry: Arc<Self::Registry>, greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self;
 
     /// Judges `inbox`, which begins with the first byte that was not sent on or dropped.
     /// Requests longer than `gather_max` bytes are not gathered but streamed.
@@ -114,6 +130,19 @@ pub trait Tracker: Send + 'static {
         after: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError>;
 
+    /// Appends to `out`, for the backend, what had to wait for a reply. Replies that are due
+    /// without the backend are appended to `client`.
+    fn resume(
+        &mut self,
+        memory: &mut Self::Memory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError>;
+
+    /// Whether something waits for a reply before it may be sent: nothing else goes to the
+    /// backend meanwhile.
+    fn is_stalled(&self) -> bool;
+
     /// From now to the end of this reply nothing is for the client: the request will be sent again.
     fn mute(&mut self);
 
@@ -131,6 +160,24 @@ pub trait Tracker: Send + 'static {
     /// Whether a statement has been sent whose transaction's end was not seen: if the backend
     /// is lost now, nobody knows whether it took effect.
     fn txn(&self) -> TxnStatus;
+
+    /// Whether the database has said that the state of the session changed in a way that must
+    /// be looked at, whatever the statement looked like. Asking clears it.
+    fn is_touched(&mut self) -> bool;
+
+    /// An errand has found whether the backend is outside a transaction.
+    fn note_idle(&mut self, idle: bool);
+
+    /// Whether `request` asks for nothing but a return to the state of a fresh connection.
+    fn is_reset(&self, request: &[u8]) -> bool;
+
+    /// The session has returned to the state of a fresh connection, as the request asked that
+    /// has been taken from the inbox: forgets what it had and appends the answer.
+    fn reset(&mut self, out: &mut Vec<u8>);
+
+    /// Appends `fault` as the client expects it here. `ready` says that the session goes on:
+    /// the client must send its next request.
+    fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>);
 
     /// What keeps this session on its backend, as far as the messages alone tell.
     fn held(&self) -> Held;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use protocol::Protocol;
+use protocol::handshake::Greeting;
 use protocol::postgres::{CancelKey, PgMemory, PgTracker, Postgres, Registry};
 use protocol::tracker::{Intake, Tracker, TxnStatus, Verdict};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Stage {
     fn new() -> Self {
         let key = Postgres::new_cancel_key([7; 36], false);
         Self {
-            tracker: PgTracker::new(Arc::new(Registry::default()), Arc::default()),
+            tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default()),
             memory: fresh(key),
             inbox: Vec::new(),
             to_backend: Vec::new(),
@@ -199,7 +200,7 @@ fn the_unnamed_statement_survives_a_change_of_backend() {
 fn another_clients_unnamed_statement_is_not_ours() {
     let mut stage = Stage::new();
     stage.play("C> P::select 1 | S\n>B P::select 1 | S\nB> 1 | Z:I\n>C 1 | Z:I", 0);
-    stage.tracker = PgTracker::new(Arc::new(Registry::default()), Arc::default());
+    stage.tracker = PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default());
     stage.play("C> B:: | S\n>B CS: | B:: | S\nB> 3 | E!:26000 | Z:I\n>C E!:26000 | Z:I", 0);
 }
 

@@ -21,6 +21,8 @@ use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, p
 pub enum Dialect {
     /// PostgreSQL's.
     Postgres,
+    /// That of MySQL and MariaDB.
+    Mysql,
 }
 
 /// Whether quotes mean what they seem to.
@@ -66,7 +68,7 @@ pub struct Router {
 impl Router {
     /// A router with an empty memory. Rules are tried in their order.
     pub fn new(dialect: Dialect, limits: Limits, rules: Vec<Rule>) -> Self {
-        let Dialect::Postgres = dialect;
+        let _ = dialect;
         Self { limits, rules, memory: Memory::new(limits.cache_bytes) }
     }
 

@@ -57,7 +57,10 @@ pub fn cluster_settings(config: &ClusterConfig, general: &General) -> Result<Clu
     };
     Ok(ClusterSettings {
         name: config.name.clone(),
-        engine: Engine::Postgres,
+        engine: match config.engine {
+            config::Engine::Postgres => Engine::Postgres,
+            config::Engine::Mysql => Engine::Mysql,
+        },
         endpoints: config.endpoints.iter().map(endpoint).collect(),
         max_lag: config.max_lag,
         causal_wait: config.causal_wait,

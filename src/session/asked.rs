@@ -1,19 +1,19 @@
 //! What a session's settings ask of routing: read once when they change, not with every request.
 
 use pool::Consistency;
-use protocol::Settings;
+use protocol::{Protocol, Settings};
 
 /// See the file's head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     /// `splitpool.consistency`, in place of the service's.
     pub(super) consistency: Option<Consistency>,
-    /// Transactions are serializable by default, which no replica offers.
-    pub(super) serializable: bool,
+    /// Even a plain read opens a transaction, or is of a kind that no replica offers.
+    pub(super) strict: bool,
 }
 
-impl From<&Settings> for Asked {
-    fn from(settings: &Settings) -> Self {
+impl Asked {
+    pub(super) fn by<P: Protocol>(settings: &Settings) -> Self {
         let consistency = match settings.value("splitpool.consistency") {
             Some("eventual") => Some(Consistency::Eventual),
             Some("bounded") => Some(Consistency::Bounded),
@@ -21,7 +21,6 @@ impl From<&Settings> for Asked {
             Some("strong") => Some(Consistency::Strong),
             _ => None,
         };
-        let serializable = settings.value("default_transaction_isolation") == Some("serializable");
-        Self { consistency, serializable }
+        Self { consistency, strict: P::reads_strictly(settings) }
     }
 }

@@ -43,10 +43,9 @@ async fn exchange<P: Protocol>(
     client: &mut Vec<u8>,
 ) -> Option<Outcome> {
     let mut request = Vec::new();
-    P::encode_errand(errand, &mut request);
+    let mut reply = P::encode_errand(errand, &backend.memory, &mut request);
     backend.stream.write_all(&request).await.ok()?;
     backend.stream.flush().await.ok()?;
-    let mut reply = P::OwnReply::new();
     let mut bytes = std::mem::take(&mut backend.carry);
     loop {
         let mut at = 0;

@@ -105,8 +105,8 @@ async fn admit<P: Protocol>(
     deadline: Duration,
 ) -> Option<(Session<P>, Leave<P>)> {
     let login = sign_in(&gate, stream, tls, terms);
-    let (client, greeting) = tokio::time::timeout(deadline, login).await.ok()??;
-    let session = open(&gate, client, greeting).await?;
+    let (client, login) = tokio::time::timeout(deadline, login).await.ok()??;
+    let session = open(&gate, client, login).await?;
     let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
     Some((session, guard))
 }
@@ -129,7 +129,7 @@ async fn sign_in<P: Protocol>(
     stream: Stream,
     tls: Option<Arc<ServerTls>>,
     terms: Arc<LoginTerms>,
-) -> Option<(Client, Greeting)> {
+) -> Option<(Client, P::Login)> {
     let mut client = Client::new(stream);
     let mut login = P::Login::new(terms);
     login.start(client.outbox.space());
@@ -141,7 +141,7 @@ async fn sign_in<P: Protocol>(
                 client.consume(consumed);
                 step
             }
-            Err(fault) => return tell::<P>(client, &fault).await,
+            Err(fault) => return tell(client, login, &fault).await,
         };
         let step = match step {
             LoginStep::Identify => {
@@ -150,7 +150,7 @@ async fn sign_in<P: Protocol>(
                 let verifier = gate.directory.verifier(&login.greeting().user);
                 match login.credential(verifier.as_deref(), client.outbox.space()) {
                     Ok(step) => step,
-                    Err(fault) => return tell::<P>(client, &fault).await,
+                    Err(fault) => return tell(client, login, &fault).await,
                 }
             }
             step => step,
@@ -158,7 +158,7 @@ async fn sign_in<P: Protocol>(
         client.flush().await.ok()?;
         match step {
             LoginStep::Identify => return None,
-            LoginStep::Done => return Some((client, login.greeting().clone())),
+            LoginStep::Done => return Some((client, login)),
             LoginStep::Cancel(key) => {
                 // The client waits for the end of the connection, which must mean that the
                 // cancel has arrived.
@@ -169,7 +169,7 @@ async fn sign_in<P: Protocol>(
             LoginStep::UpgradeTls if !client.inbox.is_empty() => {
                 let fault =
                     Fault::fatal(Cause::ProtocolViolation, "received unencrypted data after SSL request");
-                return tell::<P>(client, &fault).await;
+                return tell(client, login, &fault).await;
             }
             LoginStep::UpgradeTls => {
                 let stream = accept_tls(client.stream, tls.as_ref()?).await.ok()?;
@@ -193,51 +193,54 @@ async fn sign_in<P: Protocol>(
 }
 
 /// Tells a client why it may not come in.
-async fn tell<P: Protocol>(mut client: Client, fault: &Fault) -> Option<(Client, Greeting)> {
-    P::encode_fault(fault, false, client.outbox.space());
+async fn tell<L: Login>(mut client: Client, mut login: L, fault: &Fault) -> Option<(Client, L)> {
+    login.refuse(fault, client.outbox.space());
     let _ = client.flush().await;
     let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
     None
 }
 
 /// Makes a session of a client that has proven itself.
-async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greeting) -> Option<Session<P>> {
+async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Login) -> Option<Session<P>> {
+    let greeting = login.greeting().clone();
     let most = gate.directory.snapshot().users.get(&greeting.user).and_then(|user| user.max_connections);
     let Some(place) = gate.crowd.enter(&greeting.user, most) else {
         let fault = Fault::fatal(Cause::TooManyConnections, "too many connections for this user");
-        tell::<P>(client, &fault).await;
+        tell(client, login, &fault).await;
         return None;
     };
     let (service, welcome) = match welcome(gate, &greeting).await {
         Ok(found) => found,
         Err(fault) => {
             let fault = Fault { severity: protocol::Severity::Fatal, ..fault };
-            tell::<P>(client, &fault).await;
+            tell(client, login, &fault).await;
             return None;
         }
     };
-    let slot = gate.sessions.enter(greeting.long_keys)?;
-    P::encode_welcome(&welcome.reported, slot.key(), client.outbox.space());
+    let slot = gate.sessions.enter(login.key(), greeting.long_keys)?;
+    login.welcome(&welcome.reported, slot.key(), client.outbox.space());
     if client.flush().await.is_err() {
         gate.sessions.leave(&slot);
         return None;
     }
     Some(Session {
         client,
-        tracker: P::Tracker::new(Arc::clone(&gate.registry), Arc::clone(&welcome.reported)),
+        tracker: P::Tracker::new(Arc::clone(&gate.registry), &greeting, Arc::clone(&welcome.reported)),
         service,
         directory: Arc::clone(&gate.directory),
         slot,
         freshness: Freshness::default(),
         user: greeting.user.into_boxed_str(),
         database: greeting.database.into_boxed_str(),
+        flavour: greeting.flavour,
         startup: welcome.settings.clone(),
-        asked: Asked::from(&welcome.settings),
+        asked: Asked::by::<P>(&welcome.settings),
         settings: welcome.settings.clone(),
         names: Vec::new(),
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),
+        unseen: Held::empty(),
         shown: Held::empty(),
         _place: place,
     })
@@ -248,12 +251,17 @@ async fn welcome<P: Protocol>(
     greeting: &Greeting,
 ) -> Result<(Arc<Service<P>>, Arc<Welcome>), Fault> {
     let service =
-        gate.directory.service(&greeting.user, &greeting.database).map_err(|unserved| match unserved {
-            Unserved::User => Fault::fatal(Cause::NotAllowed, "this user is no longer configured"),
-            Unserved::Database => Fault::fatal(
-                Cause::UnknownDatabase,
-                format!("database \"{}\" does not exist", greeting.database),
-            ),
+        gate.directory.service(&greeting.user, &greeting.database, greeting.flavour).map_err(|unserved| {
+            match unserved {
+                Unserved::User => Fault::fatal(
+                    Cause::NotAllowed,
+                    "no cluster is configured for this user, or the user no longer is",
+                ),
+                Unserved::Database => Fault::fatal(
+                    Cause::UnknownDatabase,
+                    format!("database \"{}\" does not exist", greeting.database),
+                ),
+            }
         })?;
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
     let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
@@ -294,6 +302,7 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
     if let Some((code, message)) = applied.error {
         return Err(Fault::fatal(Cause::InvalidParameter, message).code(code));
     }
+    lease.memory.set_settings(asked.clone());
     // What an earlier session left there was reported to it, and may be reported again or not.
     for (name, value) in applied.reported {
         match reported.iter_mut().find(|(have, _)| *have == name) {

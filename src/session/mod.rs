@@ -61,6 +61,7 @@ pub struct Session<P: Protocol> {
     freshness: Freshness,
     user: Box<str>,
     database: Box<str>,
+    flavour: u32,
     /// What the client asked for when it signed in.
     startup: Settings,
     /// What must hold on whichever backend serves it.
@@ -74,6 +75,8 @@ pub struct Session<P: Protocol> {
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.
     held: Held,
+    /// What of that the database cannot be asked about.
+    unseen: Held,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,
@@ -99,7 +102,7 @@ impl<P: Protocol> Session<P> {
         if self.service.generation == self.directory.generation() {
             return Ok(());
         }
-        match self.directory.service(&self.user, &self.database) {
+        match self.directory.service(&self.user, &self.database, self.flavour) {
             Ok(service) => self.service = service,
             Err(_) => {
                 let message = "terminating connection: its user or database is no longer configured";
@@ -163,7 +166,7 @@ impl<P: Protocol> Session<P> {
     async fn finish(&mut self, end: End) {
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
-            P::encode_fault(&fatal, false, self.client.outbox.space());
+            self.tracker.fault(&fatal, false, self.client.outbox.space());
             self.say_goodbye().await;
         }
         self.abandon_lease(matches!(end, End::Goodbye)).await;

@@ -90,7 +90,7 @@ impl Relay {
                     Poll::Pending => {}
                 }
             }
-            if tracker.is_over() && self.upload == 0 {
+            if tracker.is_over() && self.upload == 0 && backend.outbox.is_empty() {
                 if let Some(code) = self.refused {
                     return Poll::Ready(Stop::Refused(code));
                 }
@@ -123,7 +123,7 @@ impl Relay {
         backend: &mut Backend<P>,
         tracker: &P::Tracker,
     ) -> Poll<Option<Stop>> {
-        let wanted = self.upload > 0 || tracker.is_open();
+        let wanted = (self.upload > 0 || tracker.is_open()) && !tracker.is_stalled();
         if wanted && self.upload == 0 && backend.outbox.is_empty() && client.inbox.len() != self.heard {
             return Poll::Ready(Some(Stop::Heard));
         }
@@ -131,7 +131,7 @@ impl Relay {
             let gone = wanted || client.inbox.is_empty();
             return if gone { Poll::Ready(Some(Stop::ClientGone)) } else { Poll::Pending };
         }
-        if self.upload > 0 {
+        if self.upload > 0 && !tracker.is_stalled() {
             return self.poll_upload(cx, client, backend);
         }
         if wanted && !backend.outbox.is_empty() || client.inbox.len() >= AHEAD_MAX && !wanted {
@@ -224,7 +224,11 @@ impl Relay {
             };
             backend.carry.clear();
             let bytes = space.get(..carried + n).unwrap_or_default();
-            Poll::Ready(self.judge(cx, bytes, client, backend, tracker))
+            let judged = self.judge(cx, bytes, client, backend, tracker).and_then(|()| {
+                let client = client.outbox.space();
+                tracker.resume(&mut backend.memory, &mut backend.outbox, client).map_err(Stop::Nonsense)
+            });
+            Poll::Ready(judged)
         })
     }
 

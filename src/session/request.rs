@@ -10,7 +10,7 @@ use super::relay::{Relay, Stop};
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
 use protocol::fault::Cause;
-use protocol::tracker::{Intake, Tracker, TxnStatus};
+use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
 use protocol::{Fault, Protocol};
 use router::{Reason, Target};
 use std::future::poll_fn;
@@ -43,6 +43,9 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
         let started = Instant::now();
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+        if request.whole && self.tracker.is_reset(bytes) {
+            return self.reset(request.len).await;
+        }
         if self.lease.is_none() && self.tracker.answer(bytes, self.client.outbox.space()) {
             self.client.consume(request.len);
             return self.client.flush().await.map_err(|_| End::ClientGone);
@@ -108,7 +111,7 @@ impl<P: Protocol> Session<P> {
                 }
             }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
-            let retry = (on_replica && request.whole).then_some(is_refusal as fn(&[u8; 5]) -> bool);
+            let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
             match self.attempt(request, retry, judged.repeatable && request.whole).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
@@ -275,7 +278,7 @@ impl<P: Protocol> Session<P> {
         if torn || in_transaction || open || !waits || !request.whole {
             return Err(End::Fault(fault));
         }
-        P::encode_fault(&fault, true, self.client.outbox.space());
+        self.tracker.fault(&fault, true, self.client.outbox.space());
         self.client.flush().await.map_err(|_| End::ClientGone)?;
         Ok(Attempt::Done)
     }
@@ -288,14 +291,14 @@ impl<P: Protocol> Session<P> {
         self.tracker.rewind();
         self.client.consume(request.len);
         self.service.counters.fault(&fault);
-        P::encode_fault(&fault, true, self.client.outbox.space());
+        self.tracker.fault(&fault, true, self.client.outbox.space());
         self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
     /// A replica refused the request as a write: its shape is a write from now on.
     fn learn(&self, request: Request, code: [u8; 5]) {
         self.service.counters.second_chance();
-        if code != *b"25006" {
+        if P::refusal(&code) != Refusal::Write {
             return;
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
@@ -321,7 +324,7 @@ impl<P: Protocol> Session<P> {
 
     /// Whether reads must go to the primary, whatever their text.
     fn is_strong(&self) -> bool {
-        self.asked.serializable || self.consistency() == Consistency::Strong
+        self.asked.strict || self.consistency() == Consistency::Strong
     }
 
     fn consistency(&self) -> Consistency {
@@ -347,11 +350,9 @@ fn canceled() -> Fault {
     Fault::error(Cause::Canceled, "canceling statement due to user request")
 }
 
-/// Errors of a replica that a primary would not give, or that another backend may not: read-only
-/// transaction, feature not on a standby, recovery in progress, conflict with recovery, and the
-/// ends of a backend that is being stopped.
-fn is_refusal(code: &[u8; 5]) -> bool {
-    matches!(code, b"25006" | b"0A000" | b"55000" | b"40001" | b"57P01" | b"57P02" | b"57P03")
+/// Whether a replica gave an error that the primary would not, or that another backend may not.
+fn is_refusal<P: Protocol>(code: &[u8; 5]) -> bool {
+    P::refusal(code) != Refusal::None
 }
 
 /// The reason to count: where the request landed may overrule why it was sent.

@@ -7,7 +7,7 @@ use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
 use super::{End, Session};
-use pool::EndpointId;
+use pool::{EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
 use protocol::tracker::{Memory, Tracker, TxnStatus};
@@ -38,8 +38,11 @@ impl<P: Protocol> Session<P> {
         if judged.reason != Reason::Session || judged.statements > 1 {
             self.mark_freshness(now);
         }
-        if !self.effects.without(Effects::DDL).is_empty() {
+        if self.tracker.is_touched() | !self.effects.without(Effects::DDL).is_empty() {
             self.inspect().await?;
+        }
+        if self.tracker.txn() != TxnStatus::Idle {
+            return Ok(());
         }
         let held = self.held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
@@ -69,7 +72,7 @@ impl<P: Protocol> Session<P> {
 
     /// Asks the backend what this session has left on it.
     async fn inspect(&mut self) -> Result<(), End> {
-        self.effects = Effects::empty();
+        let effects = std::mem::take(&mut self.effects);
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let errand = Errand::Inspect { names: &self.names };
         let outcome = match errand::run(lease, &errand, self.client.outbox.space()).await {
@@ -88,11 +91,13 @@ impl<P: Protocol> Session<P> {
             self.effects = Effects::UNKNOWN;
             return Ok(());
         }
+        self.tracker.note_idle(outcome.idle);
+        self.unseen = self.unseen.union(left_by(effects).intersection(lease.memory.blind()));
         let found = lease.memory.difference(outcome.inspection);
         self.settings = self.startup.overlaid(&found.settings);
-        self.asked = Asked::from(&self.settings);
+        self.asked = Asked::by::<P>(&self.settings);
         lease.memory.set_settings(found.settings);
-        self.held = found.held;
+        self.held = found.held.union(self.unseen);
         Ok(())
     }
 
@@ -130,8 +135,28 @@ impl<P: Protocol> Session<P> {
         self.slot.take_back_now();
         let endpoint = self.lease.take().map(|lease| lease.endpoint().id);
         self.effects = Effects::empty();
-        self.held = Held::empty();
+        (self.held, self.unseen) = (Held::empty(), Held::empty());
         endpoint
+    }
+
+    /// The client wants to be as if it had just signed in: the backend that it holds is wiped,
+    /// and what it had set is forgotten.
+    pub(super) async fn reset(&mut self, len: usize) -> Result<(), End> {
+        self.client.consume(len);
+        if let Some(mut lease) = self.lease.take() {
+            let wiped = wipe::<P>(&mut lease, self.tracker.txn() != TxnStatus::Idle).await;
+            if self.slot.take_back().await && wiped {
+                lease.release();
+            }
+        }
+        self.settings = self.startup.clone();
+        self.asked = Asked::by::<P>(&self.settings);
+        self.names.clear();
+        self.effects = Effects::empty();
+        (self.held, self.unseen) = (Held::empty(), Held::empty());
+        self.show_pin(Held::empty());
+        self.tracker.reset(self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
     /// The client is gone. What it left running is cancelled, what it left open is rolled back,
@@ -148,18 +173,37 @@ impl<P: Protocol> Session<P> {
             return;
         }
         let in_transaction = self.tracker.txn() != TxnStatus::Idle;
-        let clean = tokio::time::timeout(CLEANUP_MAX, async {
-            if in_transaction {
-                let outcome = errand::run(&mut lease, &Errand::Rollback, &mut Vec::new()).await.ok()?;
-                outcome.idle.then_some(())?;
-            }
-            let outcome = errand::run(&mut lease, &Errand::Discard, &mut Vec::new()).await.ok()?;
-            lease.memory.wiped();
-            (outcome.idle && outcome.error.is_none()).then_some(())
-        });
-        let clean = matches!(clean.await, Ok(Some(())));
+        let clean = wipe::<P>(&mut lease, in_transaction).await;
         if self.slot.take_back().await && clean {
             lease.release();
         }
     }
+}
+
+/// Brings a backend back to the state of a fresh connection. Returns whether that worked.
+async fn wipe<P: Protocol>(lease: &mut Lease<P>, in_transaction: bool) -> bool {
+    let clean = tokio::time::timeout(CLEANUP_MAX, async {
+        if in_transaction {
+            let outcome = errand::run(lease, &Errand::Rollback, &mut Vec::new()).await.ok()?;
+            outcome.idle.then_some(())?;
+        }
+        let outcome = errand::run(lease, &Errand::Discard, &mut Vec::new()).await.ok()?;
+        lease.memory.wiped();
+        (outcome.idle && outcome.error.is_none()).then_some(())
+    });
+    matches!(clean.await, Ok(Some(())))
+}
+
+/// What may be held on a backend after statements with these effects.
+fn left_by(effects: Effects) -> Held {
+    const LEFT: [(Effects, Held); 6] = [
+        (Effects::TEMP_TABLE, Held::TEMP_TABLE),
+        (Effects::ADVISORY_LOCK, Held::SESSION_LOCK),
+        (Effects::LISTEN, Held::LISTEN),
+        (Effects::SQL_PREPARE, Held::SQL_PREPARE),
+        (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
+        (Effects::UNKNOWN, Held::UNKNOWN),
+    ];
+    let left = LEFT.iter().filter(|(effect, _)| effects.intersects(*effect));
+    left.fold(Held::empty(), |held, (_, more)| held.union(*more))
 }

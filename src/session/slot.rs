@@ -130,11 +130,15 @@ impl<P: Protocol> Default for Registry<P> {
 }
 
 impl<P: Protocol> Registry<P> {
-    /// A slot under a key that no other session has. `None` if there is no randomness to be had.
-    pub fn enter(&self, long_keys: bool) -> Option<Arc<Slot<P>>> {
+    /// A slot under a key that no other session has: the one that the client was `told` already,
+    /// or a new one. `None` if that key is taken, or there is no randomness to be had.
+    pub fn enter(&self, told: Option<P::CancelKey>, long_keys: bool) -> Option<Arc<Slot<P>>> {
         let mut slots = self.slots.lock();
         for _ in 0..16 {
-            let key = P::new_cancel_key(crate::random::bytes()?, long_keys);
+            let key = match &told {
+                Some(key) => key.clone(),
+                None => P::new_cancel_key(crate::random::bytes()?, long_keys),
+            };
             if slots.contains_key(&key) {
                 continue;
             }

@@ -2,6 +2,7 @@ use super::{Board, Entry, Report, Sample};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
 use crate::health::Why;
 use crate::lag::{Lag, Position};
+use crate::ledger::Place;
 use crate::net::Address;
 use crate::settings::{ClusterSettings, ProbeUser, RoleSetting};
 use crate::topology::{NoPrimary, Role, Seen};
@@ -35,17 +36,23 @@ impl Story {
     }
 
     fn primary(&mut self, at: u64, id: u32, timeline: u32, position: u64) {
-        let seen = Seen { recovering: false, timeline: Some(timeline), identity: Some(7) };
+        let seen = Seen { recovering: false, follows: false, timeline: Some(timeline), identity: Some(7) };
         self.sample(at, id, seen, position);
     }
 
     fn replica(&mut self, at: u64, id: u32, position: u64) {
-        self.sample(at, id, Seen { recovering: true, timeline: None, identity: Some(7) }, position);
+        self.sample(
+            at,
+            id,
+            Seen { recovering: true, follows: false, timeline: None, identity: Some(7) },
+            position,
+        );
     }
 
     fn sample(&mut self, at: u64, id: u32, seen: Seen, position: u64) {
         let started = self.base + ms(at);
-        let sample = Sample { seen, position: Some(Position(position)), started, first: false };
+        let place = Some(Place::Log(Position(position)));
+        let sample = Sample { seen, place, seconds_behind: None, started, first: false };
         self.board.observe(EndpointId(id), Report::Sample(sample), started);
     }
 

@@ -69,12 +69,16 @@ pub struct BackendTls {
     /// How far to go.
     pub mode: TlsMode,
     config: Option<Arc<ClientConfig>>,
+    /// Who may have signed the peer's certificate (DER); none if nothing is checked.
+    authorities: Arc<[CertificateDer<'static>]>,
+    /// Files of our own certificate and its key.
+    pair: Option<(PathBuf, PathBuf)>,
     digest: u64,
 }
 
 impl Default for BackendTls {
     fn default() -> Self {
-        Self { mode: TlsMode::Off, config: None, digest: 0 }
+        Self { mode: TlsMode::Off, config: None, authorities: Arc::default(), pair: None, digest: 0 }
     }
 }
 
@@ -85,6 +89,16 @@ impl PartialEq for BackendTls {
 }
 
 impl BackendTls {
+    /// Who may have signed the peer's certificate; none if nothing is checked.
+    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// The files of our own certificate and of its key.
+    pub(crate) fn pair(&self) -> Option<(&Path, &Path)> {
+        self.pair.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()))
+    }
+
     /// Shakes hands as a client. `host` is what the certificate must name, if anything must.
     ///
     /// # Errors
@@ -120,13 +134,14 @@ pub fn backend_tls(
     let mut digest = DefaultHasher::new();
     mode.hash(&mut digest);
     let roots = match (ca, mode) {
-        (Some(path), _) => Some(roots_from(path, &mut digest)?),
-        (None, TlsMode::VerifyCa | TlsMode::VerifyFull) => Some(system_roots()?),
-        (None, _) => None,
+        (Some(path), _) => roots_from(path, &mut digest)?,
+        (None, TlsMode::VerifyCa | TlsMode::VerifyFull) => system_roots()?,
+        (None, _) => Vec::new(),
     };
-    let verifier: Arc<dyn ServerCertVerifier> = match roots {
-        None => Arc::new(Lenient { chain: None, provider: provider.clone() }),
-        Some(roots) => {
+    let verifier: Arc<dyn ServerCertVerifier> = match roots.as_slice() {
+        [] => Arc::new(Lenient { chain: None, provider: provider.clone() }),
+        roots => {
+            let roots = store_of(roots)?;
             let strict =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
             match mode {
@@ -146,7 +161,9 @@ pub fn backend_tls(
         }
     };
     config.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(BackendTls { mode, config: Some(Arc::new(config)), digest: digest.finish() })
+    let pair = pair.map(|(certificate, key)| (certificate.to_owned(), key.to_owned()));
+    let config = Some(Arc::new(config));
+    Ok(BackendTls { mode, config, authorities: roots.into(), pair, digest: digest.finish() })
 }
 
 /// What TLS towards clients needs.
@@ -171,7 +188,7 @@ pub fn server_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> R
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let roots = Arc::new(roots_from(path, &mut DefaultHasher::new())?);
+            let roots = Arc::new(store_of(&roots_from(path, &mut DefaultHasher::new())?)?);
             let verifier =
                 rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
             builder.with_client_cert_verifier(verifier)
@@ -206,20 +223,25 @@ fn key_from(path: &Path) -> Result<PrivateKeyDer<'static>, NetError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| NetError::File { path: path.into(), source })
 }
 
-fn roots_from(path: &Path, digest: &mut DefaultHasher) -> Result<RootCertStore, NetError> {
+fn roots_from(path: &Path, digest: &mut DefaultHasher) -> Result<Vec<CertificateDer<'static>>, NetError> {
     let chain = chain_from(path)?;
     chain.hash(digest);
-    let mut roots = RootCertStore::empty();
-    for certificate in chain {
-        roots.add(certificate)?;
-    }
-    Ok(roots)
+    Ok(chain)
 }
 
-fn system_roots() -> Result<RootCertStore, NetError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+/// The system's authorities, without those that rustls cannot read.
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, NetError> {
+    let mut roots = rustls_native_certs::load_native_certs().certs;
+    roots.retain(|root| RootCertStore::empty().add(root.clone()).is_ok());
     if roots.is_empty() { Err(NetError::NoAuthorities) } else { Ok(roots) }
+}
+
+fn store_of(roots: &[CertificateDer<'static>]) -> Result<RootCertStore, NetError> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone())?;
+    }
+    Ok(store)
 }
 
 /// Checks less than rustls would: the chain without the name, or nothing but that the peer

@@ -7,6 +7,7 @@
 use crate::board::Sample;
 use crate::dial::Route;
 use crate::lag::Position;
+use crate::ledger::Place;
 use crate::net::{self, Address, Stream, TlsMode};
 use crate::settings::ProbeUser;
 use crate::topology::Seen;
@@ -120,11 +121,13 @@ impl Control {
         let end = |position| if recovering { position } else { self.layout.end_of_data(position) };
         let seen = Seen {
             recovering,
+            follows: false,
             timeline: timeline.and_then(|hex| u32::from_str_radix(hex, 16).ok()),
             identity: self.identity,
         };
         let first = std::mem::replace(&mut self.first, false);
-        Ok(Sample { seen, position: position.map(end).map(Position), started, first })
+        let place = position.map(end).map(|position| Place::Log(Position(position)));
+        Ok(Sample { seen, place, seconds_behind: None, started, first })
     }
 
     /// Ends when the endpoint closes the connection.

@@ -22,7 +22,13 @@ fn soon() -> Instant {
 }
 
 fn identity(pool: PoolSettings) -> Arc<Identity> {
-    Arc::new(Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, pool })
+    Arc::new(Identity {
+        database: "app".to_owned(),
+        user: "app".to_owned(),
+        password: None,
+        flavour: 0,
+        pool,
+    })
 }
 
 fn lane(fake: &Fake, pool: PoolSettings) -> TestLane {

@@ -3,6 +3,7 @@
 use super::fake::{Fake, Mood, until};
 use crate::board::{Report, Sample};
 use crate::lag::Position;
+use crate::ledger::Place;
 use crate::settings::{
     ClusterSettings, Consistency, EndpointSettings, Fallback, Identity, PoolSettings, ProbeUser, RoleSetting,
 };
@@ -35,7 +36,7 @@ fn settings(fakes: &[Fake]) -> ClusterSettings {
 
 fn identity(size: u32) -> Identity {
     let pool = PoolSettings { size, ..PoolSettings::default() };
-    Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, pool }
+    Identity { database: "app".to_owned(), user: "app".to_owned(), password: None, flavour: 0, pool }
 }
 
 impl World {
@@ -66,12 +67,15 @@ impl World {
     }
 
     fn primary(&self, id: u32, timeline: u32, position: u64) {
-        let seen = Seen { recovering: false, timeline: Some(timeline), identity: None };
+        let seen = Seen { recovering: false, follows: false, timeline: Some(timeline), identity: None };
         self.report(id, sample(seen, position));
     }
 
     fn replica(&self, id: u32, position: u64) {
-        self.report(id, sample(Seen { recovering: true, timeline: None, identity: None }, position));
+        self.report(
+            id,
+            sample(Seen { recovering: true, follows: false, timeline: None, identity: None }, position),
+        );
     }
 
     fn replicas(&self, position: u64) {
@@ -110,7 +114,8 @@ impl World {
 
 fn sample(seen: Seen, position: u64) -> Report {
     let started = Instant::now();
-    Report::Sample(Sample { seen, position: Some(Position(position)), started, first: true })
+    let place = Some(Place::Log(Position(position)));
+    Report::Sample(Sample { seen, place, seconds_behind: None, started, first: true })
 }
 
 #[tokio::test]
@@ -203,7 +208,7 @@ async fn writes_wait_for_a_primary_and_say_why_there_is_none() {
     let cluster = world.cluster.clone();
     let promotion = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let seen = Seen { recovering: false, timeline: Some(2), identity: None };
+        let seen = Seen { recovering: false, follows: false, timeline: Some(2), identity: None };
         cluster.outlook().report(EndpointId(2), sample(seen, 200), Instant::now());
     });
     assert_eq!(world.lands(Want::Primary).await, (2, Landed::Primary), "and writes after a failover");
@@ -218,7 +223,7 @@ async fn a_primary_that_refuses_connections_is_waited_for() {
     let recovery = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
         mood.send_replace(Mood::Kind);
-        let seen = Seen { recovering: false, timeline: Some(1), identity: None };
+        let seen = Seen { recovering: false, follows: false, timeline: Some(1), identity: None };
         cluster.outlook().report(EndpointId(1), sample(seen, 200), Instant::now());
     });
     assert_eq!(world.lands(Want::Primary).await, (1, Landed::Primary));
@@ -259,8 +264,8 @@ async fn a_session_sees_its_own_writes() {
     world.session.used_primary(EndpointId(1), Instant::now());
     let cluster = world.cluster.clone();
     let replay = tokio::spawn(async move {
-        let primary = Seen { recovering: false, timeline: Some(1), identity: None };
-        let replica = Seen { recovering: true, timeline: None, identity: None };
+        let primary = Seen { recovering: false, follows: false, timeline: Some(1), identity: None };
+        let replica = Seen { recovering: true, follows: false, timeline: None, identity: None };
         tokio::time::sleep(Duration::from_millis(20)).await;
         cluster.outlook().report(EndpointId(1), sample(primary, 400), Instant::now());
         tokio::time::sleep(Duration::from_millis(20)).await;

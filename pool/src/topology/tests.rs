@@ -9,7 +9,9 @@ fn candidates(text: &str) -> Vec<Candidate> {
         let (setting, state) = word.split_once(':').expect("setting:state");
         let (state, identity) =
             state.split_once('@').map_or((state, 1), |(s, i)| (s, i.parse().expect("a number")));
-        let seen = |recovering, timeline| Some(Seen { recovering, timeline, identity: Some(identity) });
+        let seen = |recovering, timeline| {
+            Some(Seen { recovering, follows: false, timeline, identity: Some(identity) })
+        };
         Candidate {
             id: EndpointId(at as u32 + 1),
             setting: match setting {

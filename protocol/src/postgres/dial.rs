@@ -12,7 +12,7 @@
 use super::memory::PgMemory;
 use super::startup::CancelKey;
 use super::{frame, messages, scram};
-use crate::handshake::{Dial, DialError, DialStep, DialTerms, DialTls};
+use crate::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
 use crate::{Head, Secret};
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
@@ -186,7 +186,8 @@ impl PgDial {
         match (tag, waits) {
             (b'E', _) => {
                 let fields = messages::error_fields(body);
-                return Err(DialError::Refused { code: fields.code, message: fields.message });
+                let blame = blame(&fields.code);
+                return Err(DialError::Refused { code: fields.code, message: fields.message, blame });
             }
             (b'N', waits) => self.phase = waits,
             (b'R', waits) => self.phase = self.request(waits, body, out)?,
@@ -304,6 +305,16 @@ impl PgDial {
             None => self.reported.push((name.to_owned(), value.to_owned())),
         }
         Ok(())
+    }
+}
+
+/// Starting up, stopping and full are the endpoint's affairs.
+fn blame(code: &str) -> Blame {
+    match code {
+        _ if code.starts_with("57P0") => Blame::Down,
+        "53300" => Blame::Endpoint,
+        _ if code.starts_with("08") => Blame::Endpoint,
+        _ => Blame::Identity,
     }
 }
 

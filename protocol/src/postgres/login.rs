@@ -116,7 +116,7 @@ impl Login for PgLogin {
                 AuthMethod::Scram => Proof::Scram(None),
                 AuthMethod::Md5 => Proof::Md5(None),
                 // Nothing hides who is known where nothing is asked.
-                AuthMethod::Trust => return Err(self.refuse()),
+                AuthMethod::Trust => return Err(self.no_entry()),
             },
         };
         let user = &self.greeting.user;
@@ -146,6 +146,18 @@ impl Login for PgLogin {
 
     fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    fn key(&self) -> Option<CancelKey> {
+        None
+    }
+
+    fn welcome(&mut self, reported: &[(String, String)], key: &CancelKey, out: &mut Vec<u8>) {
+        messages::welcome(reported, key, out);
+    }
+
+    fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>) {
+        messages::fault(fault, out);
     }
 }
 
@@ -244,7 +256,7 @@ impl PgLogin {
                     body.strip_suffix(b"\0").ok_or_else(|| violation("malformed password message"))?;
                 let right = bool::from(md5.expected.as_bytes().ct_eq(given));
                 if !right || md5.doomed {
-                    return Err(self.refuse());
+                    return Err(self.no_entry());
                 }
             }
             _ => return Err(violation("a proof came that was not asked for")),
@@ -284,11 +296,11 @@ impl PgLogin {
     fn failed(&mut self, error: ScramError) -> Fault {
         match error {
             ScramError::Malformed => violation("malformed SCRAM message"),
-            ScramError::WrongProof => self.refuse(),
+            ScramError::WrongProof => self.no_entry(),
         }
     }
 
-    fn refuse(&mut self) -> Fault {
+    fn no_entry(&mut self) -> Fault {
         self.phase = Phase::Over;
         let user = messages::printable(self.greeting.user.as_bytes(), NAME_MAX);
         Fault::fatal(Cause::WrongPassword, format!("password authentication failed for user \"{user}\""))

@@ -19,7 +19,8 @@ mod tracker;
 
 use crate::handshake::{AuthMethod, CancelBy, Credential, Verifier};
 use crate::own::Errand;
-use crate::{Fault, Head, ProtocolError};
+use crate::tracker::Refusal;
+use crate::{Head, ProtocolError, Settings};
 
 pub use dial::PgDial;
 pub use login::PgLogin;
@@ -47,19 +48,9 @@ impl crate::Protocol for Postgres {
         frame::head(bytes)
     }
 
-    fn encode_fault(fault: &Fault, ready: bool, out: &mut Vec<u8>) {
-        messages::fault(fault, out);
-        if ready {
-            messages::ready(out, b'I');
-        }
-    }
-
-    fn encode_welcome(reported: &[(String, String)], key: &CancelKey, out: &mut Vec<u8>) {
-        messages::welcome(reported, key, out);
-    }
-
-    fn encode_errand(errand: &Errand<'_>, out: &mut Vec<u8>) {
+    fn encode_errand(errand: &Errand<'_>, _memory: &PgMemory, out: &mut Vec<u8>) -> PgOwnReply {
         own::encode(errand, out);
+        PgOwnReply::default()
     }
 
     fn verifier(method: AuthMethod, known: Credential, user: &str, mock_secret: &[u8; 32]) -> Verifier {
@@ -78,5 +69,19 @@ impl crate::Protocol for Postgres {
 
     fn new_cancel_key(random: [u8; 36], long: bool) -> CancelKey {
         startup::new_key(random, long)
+    }
+
+    /// Read-only transaction; then feature not on a standby, recovery in progress, conflict with
+    /// recovery, and the ends of a backend that is being stopped.
+    fn refusal(code: &[u8; 5]) -> Refusal {
+        match code {
+            b"25006" => Refusal::Write,
+            b"0A000" | b"55000" | b"40001" | b"57P01" | b"57P02" | b"57P03" => Refusal::Elsewhere,
+            _ => Refusal::None,
+        }
+    }
+
+    fn reads_strictly(settings: &Settings) -> bool {
+        settings.value("default_transaction_isolation") == Some("serializable")
     }
 }

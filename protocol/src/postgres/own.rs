@@ -128,10 +128,6 @@ pub struct PgOwnReply {
 const SETTINGS_MAX: usize = 2048;
 
 impl OwnReply for PgOwnReply {
-    fn new() -> Self {
-        Self::default()
-    }
-
     fn frame(&mut self, head: Head, body: &[u8]) -> Result<OwnStep, ProtocolError> {
         match head.tag {
             b'1' | b'2' | b'3' | b'C' | b'I' | b'n' | b'T' | b't' | b's' => {}

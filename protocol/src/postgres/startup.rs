@@ -223,7 +223,13 @@ impl<'a> Asked<'a> {
             }
         }
         let database = self.database.filter(|database| !database.is_empty()).unwrap_or(user);
-        Ok(Greeting { user: user.to_owned(), database: database.to_owned(), settings, long_keys })
+        Ok(Greeting {
+            user: user.to_owned(),
+            database: database.to_owned(),
+            settings,
+            long_keys,
+            ..Greeting::default()
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
+use crate::handshake::Greeting;
 use crate::tracker::{Intake, Tracker, TxnStatus, Verdict};
 use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
@@ -190,7 +191,7 @@ impl Tracker for PgTracker {
     type Memory = PgMemory;
     type Registry = Registry;
 
-    fn new(registry: Arc<Registry>, reported: Arc<Vec<(String, String)>>) -> Self {
+    fn new(registry: Arc<Registry>, _greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self {
         Self {
             registry,
             scanned: 0,
@@ -259,6 +260,37 @@ impl Tracker for PgTracker {
             self.pour(after);
         }
         Ok(if self.muted { Verdict::Swallow } else { verdict })
+    }
+
+    fn resume(&mut self, _: &mut PgMemory, _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
+    fn is_touched(&mut self) -> bool {
+        false
+    }
+
+    fn note_idle(&mut self, idle: bool) {
+        if !idle {
+            self.txn = TxnStatus::Open;
+        }
+    }
+
+    fn is_reset(&self, _request: &[u8]) -> bool {
+        false
+    }
+
+    fn reset(&mut self, _out: &mut Vec<u8>) {}
+
+    fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>) {
+        messages::fault(fault, out);
+        if ready {
+            messages::ready(out, b'I');
+        }
     }
 
     fn mute(&mut self) {

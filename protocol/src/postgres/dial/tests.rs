@@ -1,5 +1,5 @@
 use super::*;
-use crate::handshake::{AuthMethod, Credential, Login, LoginStep, LoginTerms, Verifier};
+use crate::handshake::{AuthMethod, Blame, Credential, Login, LoginStep, LoginTerms, Verifier};
 use crate::postgres::login::PgLogin;
 use crate::postgres::login::tests::{framed, known, mutate, password, seeded, stored, terms};
 use crate::postgres::startup::{cancel_request, new_key};
@@ -12,7 +12,7 @@ const ED25519: &[u8] = include_bytes!("../scram/ed25519.der");
 
 fn dial_terms(password: Option<&str>, tls: DialTls) -> DialTerms {
     let password = password.map(|text| Secret::new(text.to_owned()));
-    DialTerms { user: "u".to_owned(), password, database: "d".to_owned(), tls }
+    DialTerms { user: "u".to_owned(), password, database: "d".to_owned(), tls, flavour: 0 }
 }
 
 /// How a stream of bytes is delivered.
@@ -155,7 +155,8 @@ fn dials_meet_logins() {
                     assert_eq!(whole.memory.is_some(), right, "{:?} {verifier:?} {tls:?}", whole.end);
                     if !right {
                         let message = "password authentication failed for user \"u\"".to_owned();
-                        let refused = DialError::Refused { code: "28P01".to_owned(), message };
+                        let blame = Blame::Identity;
+                        let refused = DialError::Refused { code: "28P01".to_owned(), message, blame };
                         assert_eq!(whole.end, End::DialFailed(refused));
                     }
                     // The other combinations differ in the hash that is bound to, or not at all.
@@ -354,7 +355,8 @@ fn refusals() {
     ] {
         let error = framed(b'E', body);
         for before in [b"".as_slice(), OK, MD5] {
-            let refused = DialError::Refused { code: code.to_owned(), message: message.to_owned() };
+            let (code, message, blame) = (code.to_owned(), message.to_owned(), blame(code));
+            let refused = DialError::Refused { code, message, blame };
             assert_eq!(script(Some("right"), false, &[before, &error]).1, Err(refused));
         }
     }

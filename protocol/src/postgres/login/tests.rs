@@ -44,7 +44,14 @@ pub fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn terms(method: AuthMethod) -> LoginTerms {
-    LoginTerms { tls_offered: true, tls_required: false, method, mock_secret: Arc::new([5; 32]) }
+    LoginTerms {
+        tls_offered: true,
+        tls_required: false,
+        method,
+        mock_secret: Arc::new([5; 32]),
+        announced: Arc::default(),
+        next_number: Arc::default(),
+    }
 }
 
 pub fn known(method: AuthMethod, credential: Credential) -> Verifier {

@@ -1,0 +1,91 @@
+//! Capability flags, status flags, commands: numbers of the protocol.
+//!
+//! "Capabilities Flags", "SERVER_STATUS_flags_enum", "Command Phase".
+
+/// What two sides agree on when a connection begins.
+pub mod capability {
+    pub const LONG_PASSWORD: u32 = 1;
+    pub const FOUND_ROWS: u32 = 1 << 1;
+    pub const LONG_FLAG: u32 = 1 << 2;
+    pub const CONNECT_WITH_DB: u32 = 1 << 3;
+    pub const NO_SCHEMA: u32 = 1 << 4;
+    pub const ODBC: u32 = 1 << 6;
+    pub const LOCAL_FILES: u32 = 1 << 7;
+    pub const IGNORE_SPACE: u32 = 1 << 8;
+    pub const PROTOCOL_41: u32 = 1 << 9;
+    pub const INTERACTIVE: u32 = 1 << 10;
+    pub const SSL: u32 = 1 << 11;
+    pub const TRANSACTIONS: u32 = 1 << 13;
+    pub const SECURE_CONNECTION: u32 = 1 << 15;
+    pub const MULTI_STATEMENTS: u32 = 1 << 16;
+    pub const MULTI_RESULTS: u32 = 1 << 17;
+    pub const PS_MULTI_RESULTS: u32 = 1 << 18;
+    pub const PLUGIN_AUTH: u32 = 1 << 19;
+    pub const CONNECT_ATTRS: u32 = 1 << 20;
+    pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
+    pub const SESSION_TRACK: u32 = 1 << 23;
+    pub const DEPRECATE_EOF: u32 = 1 << 24;
+
+    /// Those that change what statements mean or how replies are written, so that a client
+    /// can only be served by a backend that agreed on the same.
+    pub const FLAVOUR: u32 = FOUND_ROWS
+        | NO_SCHEMA
+        | LOCAL_FILES
+        | IGNORE_SPACE
+        | MULTI_RESULTS
+        | PS_MULTI_RESULTS
+        | DEPRECATE_EOF;
+
+    /// Those that have no bearing on a backend: both sides may differ.
+    pub const OURS: u32 = LONG_PASSWORD
+        | LONG_FLAG
+        | CONNECT_WITH_DB
+        | ODBC
+        | PROTOCOL_41
+        | INTERACTIVE
+        | TRANSACTIONS
+        | SECURE_CONNECTION
+        | MULTI_STATEMENTS
+        | PLUGIN_AUTH
+        | CONNECT_ATTRS
+        | PLUGIN_AUTH_LENENC
+        | SESSION_TRACK;
+}
+
+/// What a reply says of the session.
+pub mod status {
+    pub const IN_TRANSACTION: u16 = 1;
+    pub const AUTOCOMMIT: u16 = 1 << 1;
+    pub const MORE_RESULTS: u16 = 1 << 3;
+    pub const CURSOR_EXISTS: u16 = 1 << 6;
+    pub const LAST_ROW_SENT: u16 = 1 << 7;
+    pub const STATE_CHANGED: u16 = 1 << 14;
+}
+
+/// The first byte of a request.
+pub mod command {
+    pub const QUIT: u8 = 0x01;
+    pub const INIT_DB: u8 = 0x02;
+    pub const QUERY: u8 = 0x03;
+    pub const FIELD_LIST: u8 = 0x04;
+    pub const STATISTICS: u8 = 0x09;
+    pub const PROCESS_KILL: u8 = 0x0c;
+    pub const PING: u8 = 0x0e;
+    pub const STMT_PREPARE: u8 = 0x16;
+    pub const STMT_EXECUTE: u8 = 0x17;
+    pub const STMT_SEND_LONG_DATA: u8 = 0x18;
+    pub const STMT_CLOSE: u8 = 0x19;
+    pub const STMT_RESET: u8 = 0x1a;
+    pub const SET_OPTION: u8 = 0x1b;
+    pub const STMT_FETCH: u8 = 0x1c;
+    pub const RESET_CONNECTION: u8 = 0x1f;
+}
+
+/// How a packet of a reply begins.
+pub mod mark {
+    pub const OK: u8 = 0x00;
+    pub const MORE_DATA: u8 = 0x01;
+    pub const LOCAL_FILE: u8 = 0xfb;
+    pub const EOF: u8 = 0xfe;
+    pub const ERROR: u8 = 0xff;
+}

@@ -1,0 +1,300 @@
+//! We play the database: a client names itself and proves who it is.
+//!
+//! "Connection Phase". The greeting carries the version, the default way to sign in and the
+//! abilities of the databases behind us, as they were announced when Splitpool signed in there.
+//! Invariants: a client that must use TLS and does not is refused before its proof is looked
+//! at; no password ever arrives in clear, because the proofs of both plugins can be checked
+//! with what the configuration knows; a user that is not known fails like one whose password
+//! is wrong. The sequence numbers go on through the handshake and are kept here.
+
+use super::CancelKey;
+use super::flags::{capability as cap, mark, status};
+use super::frame::{self, HEADER};
+use super::hello::{Answer, Hello, TLS_REQUEST};
+use super::messages::{self, Done, printable};
+use super::proof::{self, NONCE, Plugin};
+use crate::fault::{Cause, Fault};
+use crate::handshake::{AuthMethod, Credential, Greeting, Login, LoginStep, LoginTerms, Verifier};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes of a message of the handshake; connection attributes may take 64 KiB with others.
+const MESSAGE_MAX: usize = 16 * 1024;
+
+/// Bytes of a user's name that a fault repeats: MariaDB's names have 80 characters at most.
+const NAME_MAX: usize = 80;
+
+/// The first number that clients are given. A database counts from 1, so that its own numbers
+/// and ours are not mistaken for each other.
+const FIRST_NUMBER: u32 = 1 << 31;
+
+/// What is announced while no database has been signed in to.
+const VERSION: &str = "8.0.0-splitpool";
+
+/// The collation of a greeting: utf8mb4_general_ci, which every server knows.
+const COLLATION: u8 = 45;
+
+type Step = LoginStep<CancelKey>;
+
+/// A client that signs in to MySQL or MariaDB.
+pub struct MyLogin {
+    terms: Arc<LoginTerms>,
+    greeting: Greeting,
+    thread: u32,
+    nonce: Option<[u8; NONCE]>,
+    offered: u32,
+    announced_plugin: Plugin,
+    /// What both sides agreed on, once the client has said.
+    agreed: u32,
+    plugin: Option<Plugin>,
+    proof: Vec<u8>,
+    sequence: u8,
+    tls: bool,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Waits for the answer to the greeting, or for a request for TLS.
+    Answer,
+    /// Waits for `tls_started`.
+    Tls,
+    /// Waits for `credential`.
+    Named,
+    /// Waits for the proof by the plugin that was switched to. The double hash, if any is right.
+    Switched(Option<Vec<u8>>),
+    /// Signed in or refused.
+    Over,
+}
+
+impl Login for MyLogin {
+    type CancelKey = CancelKey;
+
+    fn new(terms: Arc<LoginTerms>) -> Self {
+        let number = terms.next_number.fetch_add(1, Ordering::Relaxed);
+        let announced = |name: &str| {
+            let found = terms.announced.iter().find(|(have, _)| have == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let plugin = announced("default_authentication_plugin").map(str::as_bytes);
+        let abilities = announced("capabilities").and_then(|text| text.parse().ok());
+        let abilities: u32 = abilities.unwrap_or(cap::FLAVOUR);
+        let tls = if terms.tls_offered { cap::SSL } else { 0 };
+        Self {
+            greeting: Greeting::default(),
+            thread: FIRST_NUMBER | number,
+            nonce: proof::nonce(),
+            offered: cap::OURS | (abilities & cap::FLAVOUR) | tls,
+            announced_plugin: plugin.and_then(Plugin::named).unwrap_or(Plugin::Sha2),
+            agreed: 0,
+            plugin: None,
+            proof: Vec::new(),
+            sequence: 0,
+            tls: false,
+            phase: Phase::Answer,
+            terms,
+        }
+    }
+
+    fn start(&mut self, out: &mut Vec<u8>) {
+        let version = self.terms.announced.iter().find(|(name, _)| name == "version");
+        let hello = Hello {
+            version: version.map_or(VERSION, |(_, value)| value.as_str()).as_bytes().to_vec(),
+            thread: self.thread,
+            nonce: self.nonce.unwrap_or_default(),
+            capabilities: self.offered,
+            collation: COLLATION,
+            plugin: self.announced_plugin.name().as_bytes().to_vec(),
+        };
+        let at = self.begin(out);
+        hello.put(out);
+        frame::end(out, at);
+    }
+
+    fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), Fault> {
+        if matches!(self.phase, Phase::Tls | Phase::Named) {
+            return Ok((0, LoginStep::More));
+        }
+        if input.len() < HEADER {
+            return Ok((0, LoginStep::More));
+        }
+        // An empty proof is a packet without a payload, so the header must be judged alone.
+        let length = input.first_chunk::<3>().map_or(0, |&[a, b, c]| u32::from_le_bytes([a, b, c, 0]));
+        let length = length as usize;
+        if length > MESSAGE_MAX {
+            return Err(violation("a message of the handshake is too long"));
+        }
+        let Some(payload) = input.get(HEADER..HEADER + length) else { return Ok((0, LoginStep::More)) };
+        if frame::sequence(input) != self.sequence {
+            return Err(violation("packets are out of order"));
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        let step = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Answer => self.answer(payload)?,
+            Phase::Switched(double) => {
+                self.proof = payload.to_vec();
+                self.check(double.as_deref(), out)?
+            }
+            Phase::Tls | Phase::Named | Phase::Over => {
+                return Err(violation("a message came after the end of the handshake"));
+            }
+        };
+        Ok((HEADER + length, step))
+    }
+
+    fn tls_started(&mut self, _certificate: Option<&[u8]>) {
+        if matches!(self.phase, Phase::Tls) {
+            self.tls = true;
+            self.phase = Phase::Answer;
+        }
+    }
+
+    fn credential(&mut self, known: Option<&Verifier>, out: &mut Vec<u8>) -> Result<Step, Fault> {
+        if !matches!(self.phase, Phase::Named) {
+            self.phase = Phase::Over;
+            return Err(Fault::fatal(Cause::Internal, "a credential was given to a client that has no name"));
+        }
+        self.phase = Phase::Over;
+        let credential = match known {
+            None if self.terms.method == AuthMethod::Trust => return Err(self.no_entry()),
+            None => None,
+            Some(Verifier { credential: Credential::Trust, .. }) => return Ok(LoginStep::Done),
+            Some(verifier) => Some(&verifier.credential),
+        };
+        // A stored hash can only be checked by the plugin that it was made for.
+        let stored = match credential {
+            Some(Credential::Verifier(text)) => proof::stored_native(text.expose()),
+            _ => None,
+        };
+        let wanted = if stored.is_some() { Some(Plugin::Native) } else { self.plugin };
+        let plugin = wanted.unwrap_or(match self.announced_plugin {
+            // It was offered one and came with neither: the other is what is left.
+            Plugin::Sha2 => Plugin::Native,
+            Plugin::Native => Plugin::Sha2,
+        });
+        let double = match credential {
+            Some(Credential::Password(password)) if !password.expose().is_empty() => {
+                Some(plugin.double_hash(password))
+            }
+            Some(Credential::Verifier(_)) => stored,
+            // As for PostgreSQL an empty password signs nobody in.
+            _ => None,
+        };
+        if self.plugin == Some(plugin) {
+            return self.check(double.as_deref(), out);
+        }
+        self.plugin = Some(plugin);
+        let at = self.begin(out);
+        out.push(mark::EOF);
+        out.extend_from_slice(plugin.name().as_bytes());
+        out.push(0);
+        out.extend_from_slice(&self.nonce.unwrap_or_default());
+        out.push(0);
+        frame::end(out, at);
+        self.phase = Phase::Switched(double);
+        Ok(LoginStep::More)
+    }
+
+    fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    fn key(&self) -> Option<CancelKey> {
+        Some(CancelKey(self.thread))
+    }
+
+    fn welcome(&mut self, _reported: &[(String, String)], _key: &CancelKey, out: &mut Vec<u8>) {
+        let done = Done { status: status::AUTOCOMMIT, ..Done::default() };
+        messages::put_ok(out, self.sequence, mark::OK, &done);
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
+    fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>) {
+        messages::fault(fault, self.sequence, self.agreed != 0, out);
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+}
+
+impl MyLogin {
+    fn begin(&mut self, out: &mut Vec<u8>) -> usize {
+        let at = frame::begin(out, self.sequence);
+        self.sequence = self.sequence.wrapping_add(1);
+        at
+    }
+
+    fn answer(&mut self, payload: &[u8]) -> Result<Step, Fault> {
+        let answer = Answer::read(payload).ok_or_else(|| violation("malformed answer to the greeting"))?;
+        if answer.capabilities & cap::PROTOCOL_41 == 0 {
+            return Err(violation("the protocol of MySQL 4.0 is not supported"));
+        }
+        self.agreed = answer.capabilities & self.offered;
+        if payload.len() == TLS_REQUEST {
+            if self.agreed & cap::SSL == 0 || self.tls {
+                return Err(violation("TLS was asked for that is not offered, or twice"));
+            }
+            self.phase = Phase::Tls;
+            return Ok(LoginStep::UpgradeTls);
+        }
+        if self.terms.tls_required && !self.tls {
+            return Err(Fault::fatal(
+                Cause::NotAllowed,
+                "Connections using insecure transport are prohibited",
+            )
+            .code("3159/HY000"));
+        }
+        if self.nonce.is_none() {
+            return Err(Fault::fatal(Cause::Internal, "no randomness for a nonce"));
+        }
+        let text = |bytes: Vec<u8>, what| String::from_utf8(bytes).map_err(|_| violation(what));
+        self.greeting.user = text(answer.user, "a user's name is not UTF-8")?;
+        self.greeting.database = text(answer.database, "a database's name is not UTF-8")?;
+        let many = self.agreed & cap::MULTI_STATEMENTS != 0;
+        self.greeting.settings = vec![
+            (super::own::COLLATION_ID.to_owned(), answer.collation.to_string()),
+            (super::own::MULTI_STATEMENTS.to_owned(), u8::from(many).to_string()),
+        ];
+        // Several statements have several results.
+        let implied = if many { cap::MULTI_RESULTS } else { 0 };
+        self.greeting.flavour = (self.agreed | implied) & self.offered & cap::FLAVOUR;
+        self.greeting.abilities = self.agreed | implied;
+        self.plugin = match Plugin::named(&answer.plugin) {
+            // A client that names none signs in the way that was usual when none could be named.
+            None if answer.plugin.is_empty() => Some(Plugin::Native),
+            plugin => plugin,
+        };
+        self.proof = answer.proof;
+        self.phase = Phase::Named;
+        Ok(LoginStep::Identify)
+    }
+
+    fn check(&mut self, double: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, Fault> {
+        let (Some(plugin), Some(nonce)) = (self.plugin, self.nonce) else { return Err(self.no_entry()) };
+        // Nobody's hash is all zeros: checking against it takes as long and fails.
+        let mock = [0; 32];
+        let width = if plugin == Plugin::Native { 20 } else { 32 };
+        let against = double.or(mock.get(..width)).unwrap_or_default();
+        if !plugin.is_right(against, &nonce, &self.proof) || double.is_none() {
+            return Err(self.no_entry());
+        }
+        if plugin == Plugin::Sha2 {
+            // The fast way has succeeded; OK follows.
+            let at = self.begin(out);
+            out.extend_from_slice(&[mark::MORE_DATA, 3]);
+            frame::end(out, at);
+        }
+        Ok(LoginStep::Done)
+    }
+
+    fn no_entry(&mut self) -> Fault {
+        self.phase = Phase::Over;
+        let user = printable(self.greeting.user.as_bytes(), NAME_MAX);
+        let used = if self.proof.is_empty() { "NO" } else { "YES" };
+        Fault::fatal(
+            Cause::WrongPassword,
+            format!("Access denied for user '{user}' (using password: {used})"),
+        )
+    }
+}
+
+fn violation(text: &'static str) -> Fault {
+    Fault::fatal(Cause::ProtocolViolation, text).code("1043/08S01")
+}

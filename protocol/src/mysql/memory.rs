@@ -1,0 +1,279 @@
+//! What one MySQL connection holds between two leases, and what the database told of it.
+//!
+//! The database tells which variables a statement changed, but not always to what (the
+//! collation of SET NAMES is left out, a variable set for one statement is told and taken
+//! back in silence). So names are noted here, and their values asked for.
+
+use super::CancelKey;
+use super::flags::capability as cap;
+use super::hello::Hello;
+use super::messages::Changed;
+use super::own::{COLLATION_ID, MULTI_STATEMENTS, SCHEMA};
+use crate::own::Inspection;
+use crate::settings::Change;
+use crate::{Held, Settings};
+use hashbrown::HashMap;
+
+/// How many statements are kept prepared on one connection. The oldest use goes first.
+pub const PREPARED_MAX: usize = 200;
+
+/// How many variables a session may change.
+const CHANGED_MAX: usize = 256;
+
+/// What is always asked for: SET NAMES does not tell all of them.
+pub const ALWAYS: [&str; 4] =
+    ["character_set_client", "character_set_results", "collation_connection", "sql_mode"];
+
+/// Told, and nothing to carry: positions, and what follows from something else that is carried.
+const IDLE: [&str; 9] = [
+    "last_insert_id",
+    "identity",
+    "last_gtid",
+    "gtid_binlog_pos",
+    "gtid_current_pos",
+    "character_set_connection",
+    "character_set_database",
+    "collation_database",
+    "warning_count",
+];
+
+/// Values that stand for one statement, or that decide what we are told: no other backend can be
+/// given them, so the session stays where they are.
+const ODD: [&str; 14] = [
+    "timestamp",
+    "insert_id",
+    "rand_seed1",
+    "rand_seed2",
+    "gtid_seq_no",
+    "gtid_next",
+    "pseudo_thread_id",
+    "pseudo_slave_mode",
+    "pseudo_replica_mode",
+    "session_track_system_variables",
+    "session_track_schema",
+    "session_track_state_change",
+    "session_track_transaction_info",
+    "debug_dbug",
+];
+
+#[derive(Debug, Clone, Copy)]
+struct Prepared {
+    id: u32,
+    used: u64,
+}
+
+/// The state of one signed-in connection.
+#[derive(Debug)]
+pub struct MyMemory {
+    key: CancelKey,
+    reported: Vec<(String, String)>,
+    pub(super) capabilities: u32,
+    pub(super) is_mariadb: bool,
+    /// The schema that it signed in with; empty for none.
+    pub(super) database: Box<str>,
+    settings: Settings,
+    prepared: HashMap<u64, Prepared, foldhash::fast::RandomState>,
+    clock: u64,
+    /// What LAST_INSERT_ID() is on it.
+    pub(super) insert_id: u64,
+    /// What is to be sent ahead of the next request and is not answered.
+    pub(super) chores: Vec<u8>,
+    /// Variables that changed since `settings` was true.
+    changed: Vec<Box<str>>,
+    pub(super) schema: Option<Box<str>>,
+    multi_statements: Option<bool>,
+    /// Something changed that is neither a variable nor the schema.
+    pub(super) something: bool,
+    /// Something is set that cannot be carried.
+    odd: bool,
+}
+
+impl MyMemory {
+    /// The memory of a connection that has just signed in.
+    pub(super) fn signed_in(hello: &Hello, capabilities: u32, database: &str) -> Self {
+        let version = String::from_utf8_lossy(&hello.version).into_owned();
+        let reported = [
+            ("version", version.as_str()),
+            ("capabilities", &hello.capabilities.to_string()),
+            ("default_authentication_plugin", &String::from_utf8_lossy(&hello.plugin)),
+            ("sql_mode", ""),
+            ("character_set_client", ""),
+        ];
+        Self {
+            key: CancelKey(hello.thread),
+            is_mariadb: version.contains("MariaDB"),
+            reported: reported.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            capabilities,
+            database: database.into(),
+            settings: Settings::default(),
+            prepared: HashMap::default(),
+            clock: 0,
+            insert_id: 0,
+            chores: Vec::new(),
+            changed: Vec::new(),
+            schema: None,
+            multi_statements: None,
+            something: false,
+            odd: false,
+        }
+    }
+
+    /// Whether replies are written without EOF packets.
+    pub(super) fn deprecates_eof(&self) -> bool {
+        self.capabilities & cap::DEPRECATE_EOF != 0
+    }
+
+    /// The number of a statement here; if it has one it counts as used now.
+    pub(super) fn uses(&mut self, number: u64) -> Option<u32> {
+        self.clock += 1;
+        let prepared = self.prepared.get_mut(&number)?;
+        prepared.used = self.clock;
+        Some(prepared.id)
+    }
+
+    /// The statement is prepared here under `id`. Returns the id that it had before.
+    pub(super) fn prepared(&mut self, number: u64, id: u32) -> Option<u32> {
+        self.clock += 1;
+        self.prepared.insert(number, Prepared { id, used: self.clock }).map(|before| before.id)
+    }
+
+    /// The statement is here no more. Returns the id that it had.
+    pub(super) fn forgets(&mut self, number: u64) -> Option<u32> {
+        self.prepared.remove(&number).map(|before| before.id)
+    }
+
+    /// The id of the statement that must go before another is prepared, if the connection is full.
+    pub(super) fn evicts(&mut self) -> Option<u32> {
+        if self.prepared.len() < PREPARED_MAX {
+            return None;
+        }
+        let oldest =
+            self.prepared.iter().min_by_key(|(_, prepared)| prepared.used).map(|(number, _)| *number)?;
+        self.forgets(oldest)
+    }
+
+    /// Takes note of one change that the database told. Returns whether it must be looked at.
+    pub(super) fn told(&mut self, change: Changed<'_>) -> bool {
+        match change {
+            Changed::Variable(name, _) => {
+                let Ok(name) = std::str::from_utf8(name) else {
+                    self.odd = true;
+                    return true;
+                };
+                if IDLE.contains(&name) {
+                    return name == "character_set_connection";
+                }
+                if ODD.contains(&name) || self.changed.len() >= CHANGED_MAX {
+                    self.odd = true;
+                } else if !self.changed.iter().any(|have| **have == *name) {
+                    self.changed.push(name.into());
+                }
+                true
+            }
+            Changed::Schema(name) => {
+                match std::str::from_utf8(name) {
+                    Ok(name) => self.schema = Some(name.into()),
+                    Err(_) => self.odd = true,
+                }
+                true
+            }
+            Changed::Something => {
+                self.something = true;
+                true
+            }
+            Changed::Characteristics(_) | Changed::Transaction(_) => false,
+        }
+    }
+
+    /// COM_SET_OPTION has been obeyed.
+    pub(super) fn option_set(&mut self, multi_statements: bool) {
+        self.multi_statements = Some(multi_statements);
+    }
+
+    /// The variables whose values must be asked for.
+    pub(super) fn asked(&self) -> Vec<Box<str>> {
+        let set = self.settings.iter().map(|(name, _)| name);
+        let changed = self.changed.iter().map(AsRef::as_ref);
+        let mut names: Vec<Box<str>> = ALWAYS.into_iter().chain(set).chain(changed).map(Into::into).collect();
+        names.retain(|name| ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA].contains(&name.as_ref()));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Of these settings those by which a statement is bound when it is prepared.
+    pub(super) fn birth(settings: &Settings, database: &str) -> Settings {
+        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(ALWAYS.len() + 1);
+        for name in ALWAYS {
+            if let Some(value) = settings.value(name) {
+                pairs.push((name.into(), value.into()));
+            }
+        }
+        pairs.push((SCHEMA.into(), settings.value(SCHEMA).unwrap_or(database).into()));
+        Settings::new(pairs)
+    }
+
+    /// What must be changed so that a statement can be prepared under `birth`.
+    pub(super) fn away_from<'a>(now: &'a Settings, birth: &'a Settings) -> Vec<Change<'a>> {
+        let mut changes = now.changes(birth);
+        changes.retain(|change| matches!(change, Change::Set(..)));
+        changes
+    }
+}
+
+impl crate::tracker::Memory for MyMemory {
+    type CancelKey = CancelKey;
+
+    fn cancel_key(&self) -> &CancelKey {
+        &self.key
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn set_settings(&mut self, settings: Settings) {
+        self.schema = settings.value(SCHEMA).map(Into::into);
+        self.multi_statements = settings.value(MULTI_STATEMENTS).map(|value| value == "1");
+        self.changed.clear();
+        self.something = false;
+        self.settings = settings;
+    }
+
+    fn difference(&self, found: Inspection) -> Inspection {
+        let mut held = found.held;
+        let mut pairs: Vec<(Box<str>, Box<str>)> =
+            found.settings.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let many = u8::from(self.multi_statements.unwrap_or(false)).to_string();
+        pairs.push((MULTI_STATEMENTS.into(), many.into()));
+        match &self.schema {
+            // There is no way back to no schema at all.
+            Some(_) if self.database.is_empty() => held = held.union(Held::UNKNOWN),
+            Some(schema) => pairs.push((SCHEMA.into(), schema.clone())),
+            None => {}
+        }
+        if self.odd {
+            held = held.union(Held::UNKNOWN);
+        }
+        Inspection { settings: Settings::new(pairs), held }
+    }
+
+    fn wiped(&mut self) {
+        self.settings = Settings::default();
+        self.prepared.clear();
+        self.insert_id = 0;
+        self.chores.clear();
+        self.changed.clear();
+        (self.schema, self.multi_statements) = (None, None);
+        (self.something, self.odd) = (false, false);
+    }
+
+    fn reported(&self) -> &[(String, String)] {
+        &self.reported
+    }
+
+    fn blind(&self) -> Held {
+        let silent = Held::TEMP_TABLE.union(Held::SESSION_LOCK).union(Held::SQL_PREPARE);
+        if self.something { silent.union(Held::UNKNOWN) } else { silent }
+    }
+}

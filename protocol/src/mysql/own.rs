@@ -1,0 +1,373 @@
+//! What Splitpool itself asks a MySQL backend: settings, inspection, clean-up.
+//!
+//! Several commands go out at once and are answered in turn. Values are those that the database
+//! gave us; texts among them travel as hexadecimal literals, so that neither their bytes nor the
+//! session's SQL mode can make them anything else. Names are checked to be plain words. A value
+//! is kept as the database writes it: a number as it stands, a text behind one quote, `NULL`.
+
+use super::flags::{command, mark, status};
+use super::frame::{self, Reader};
+use super::memory::MyMemory;
+use super::messages::{self, Done};
+use crate::own::{Errand, Outcome, OwnReply, OwnStep};
+use crate::settings::Change;
+use crate::{Head, Held, ProtocolError, Settings};
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+/// The default schema, among the settings.
+pub const SCHEMA: &str = "splitpool.schema";
+/// Whether a query may hold several statements: `1` or `0`.
+pub const MULTI_STATEMENTS: &str = "splitpool.multi_statements";
+/// The number of the collation that a client asked for when it signed in.
+pub const COLLATION_ID: &str = "splitpool.collation_id";
+
+/// Makes the database tell what changes. A new connection has it told first of all.
+pub const TRACK: &str = "SET SESSION session_track_system_variables = '*', session_track_schema = 1, \
+    session_track_state_change = 1, session_track_transaction_info = 'CHARACTERISTICS'";
+
+const USER_VARIABLES_MARIADB: &str =
+    "SELECT COUNT(*) FROM information_schema.USER_VARIABLES WHERE VARIABLE_VALUE IS NOT NULL";
+const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user_variables_by_thread \
+    WHERE THREAD_ID = PS_CURRENT_THREAD_ID() AND VARIABLE_VALUE IS NOT NULL";
+
+/// See `Protocol::encode_errand`.
+#[expect(clippy::unit_arg, reason = "what was sent and what answers it stand on one line")]
+pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
+    let mut reply = MyOwnReply::new(memory.deprecates_eof());
+    match errand {
+        Errand::Rollback => reply.simple(query("ROLLBACK", out)),
+        Errand::Discard => {
+            reply.simple(put(out, &[command::RESET_CONNECTION], b""));
+            reply.simple(put(out, &[command::SET_OPTION, 1, 0], b""));
+            if memory.schema.is_some() {
+                reply.simple(put(out, &[command::INIT_DB], memory.database.as_bytes()));
+            }
+            reply.simple(query(TRACK, out));
+        }
+        Errand::Apply(changes) => {
+            for _ in 0..apply(changes, &memory.database, out) {
+                reply.simple(());
+            }
+            if reply.waits.is_empty() {
+                reply.simple(put(out, &[command::PING], b""));
+            }
+        }
+        Errand::Inspect { .. } => {
+            let mut text = "SELECT ".to_owned();
+            let names = memory.asked();
+            for (at, name) in names.iter().enumerate() {
+                let _ = write!(text, "{}@@session.{}", if at == 0 { "" } else { ", " }, word(name));
+            }
+            query(&text, out);
+            reply.waits.push_back(Waits::Values(names));
+            let users = if memory.is_mariadb { USER_VARIABLES_MARIADB } else { USER_VARIABLES_MYSQL };
+            query(users, out);
+            reply.waits.push_back(Waits::UserVariables { silent: !memory.something });
+        }
+    }
+    reply
+}
+
+/// Appends what makes the changes. Returns how many answers that brings.
+pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -> usize {
+    let mut answers = 0;
+    let mut text = String::new();
+    for change in changes {
+        match change {
+            Change::Set(MULTI_STATEMENTS, value) => {
+                put(out, &[command::SET_OPTION, u8::from(*value != "1"), 0], b"");
+                answers += 1;
+            }
+            Change::Reset(MULTI_STATEMENTS) => {
+                put(out, &[command::SET_OPTION, 1, 0], b"");
+                answers += 1;
+            }
+            Change::Set(SCHEMA, schema) => {
+                put(out, &[command::INIT_DB], schema.as_bytes());
+                answers += 1;
+            }
+            Change::Reset(SCHEMA) => {
+                put(out, &[command::INIT_DB], database.as_bytes());
+                answers += 1;
+            }
+            Change::Set(COLLATION_ID, id) => collation(id, &mut text),
+            Change::Reset(COLLATION_ID) => {}
+            Change::Set(name, value) => assign(name, &literal(value), &mut text),
+            Change::Reset(name) => assign(name, "DEFAULT", &mut text),
+        }
+    }
+    if !text.is_empty() {
+        query(&text, out);
+        answers += 1;
+    }
+    answers
+}
+
+fn assign(name: &str, value: &str, text: &mut String) {
+    let glue = if text.is_empty() { "SET " } else { ", " };
+    let _ = write!(text, "{glue}@@session.{} = {value}", word(name));
+}
+
+/// A client asks for a collation by its number, which may be one of a newer database: like a
+/// database we fall back to the default then.
+fn collation(id: &str, text: &mut String) {
+    let id: u32 = id.parse().unwrap_or(0);
+    let known = |column: &str, default: &str| {
+        format!(
+            "COALESCE((SELECT {column} FROM information_schema.COLLATIONS WHERE ID = {id} LIMIT 1), @@global.{default})"
+        )
+    };
+    assign("character_set_client", &known("CHARACTER_SET_NAME", "character_set_client"), text);
+    assign("character_set_results", &known("CHARACTER_SET_NAME", "character_set_results"), text);
+    assign("collation_connection", &known("COLLATION_NAME", "collation_connection"), text);
+}
+
+/// A name as it may stand in a statement. One that is no plain word names nothing there is.
+fn word(name: &str) -> &str {
+    let plain = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    if plain && !name.is_empty() && name.len() <= 128 { name } else { "no_such_variable" }
+}
+
+/// A value as it may stand in a statement.
+fn literal(value: &str) -> String {
+    let Some(text) = value.strip_prefix('\'') else {
+        let number = !value.is_empty() && value.bytes().all(|c| c.is_ascii_digit() || b"+-.eE".contains(&c));
+        return if number { value.to_owned() } else { "NULL".to_owned() };
+    };
+    if text.is_empty() {
+        return "''".to_owned();
+    }
+    let mut literal = "_utf8mb4 x'".to_owned();
+    for byte in text.bytes() {
+        let _ = write!(literal, "{byte:02x}");
+    }
+    literal.push('\'');
+    literal
+}
+
+fn put(out: &mut Vec<u8>, front: &[u8], rest: &[u8]) {
+    let at = frame::begin(out, 0);
+    out.extend_from_slice(front);
+    out.extend_from_slice(rest);
+    frame::end(out, at);
+}
+
+/// Appends a query.
+pub(super) fn query(text: &str, out: &mut Vec<u8>) {
+    put(out, &[command::QUERY], text.as_bytes());
+}
+
+/// One answer that is still to come.
+#[derive(Debug)]
+enum Waits {
+    /// OK or EOF.
+    Simple,
+    /// One row with the values of these variables.
+    Values(Vec<Box<str>>),
+    /// One row with how many user variables there are; `silent` if nothing told of any.
+    UserVariables { silent: bool },
+}
+
+/// How much of the answer under way has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    First,
+    Columns(usize),
+    ColumnsEnd,
+    Rows,
+}
+
+/// Reads the reply to one errand.
+#[derive(Debug)]
+pub struct MyOwnReply {
+    deprecates_eof: bool,
+    waits: VecDeque<Waits>,
+    part: Part,
+    /// Whether each column of the row to come is a number.
+    numeric: Vec<bool>,
+    rows: usize,
+    failed: bool,
+    outcome: Outcome,
+}
+
+/// Columns of an answer: more than any errand asks for.
+const COLUMNS_MAX: u64 = 1024;
+
+impl MyOwnReply {
+    fn new(deprecates_eof: bool) -> Self {
+        Self {
+            deprecates_eof,
+            waits: VecDeque::new(),
+            part: Part::First,
+            numeric: Vec::new(),
+            rows: 0,
+            failed: false,
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn simple(&mut self, (): ()) {
+        self.waits.push_back(Waits::Simple);
+    }
+}
+
+impl OwnReply for MyOwnReply {
+    fn frame(&mut self, head: Head, body: &[u8]) -> Result<OwnStep, ProtocolError> {
+        const MALFORMED: ProtocolError = ProtocolError("malformed answer to an errand");
+        if self.waits.is_empty() {
+            return Err(ProtocolError("an answer to no errand"));
+        }
+        let over = match (self.part, head.tag) {
+            (_, mark::ERROR) if !body.is_empty() => {
+                self.error(body);
+                true
+            }
+            (Part::First, mark::OK) => {
+                let done = messages::read_ok(body).ok_or(MALFORMED)?;
+                self.done(&done)
+            }
+            (Part::First, mark::EOF) => {
+                let done = messages::read_eof(body).ok_or(MALFORMED)?;
+                self.done(&done)
+            }
+            (Part::First, _) => {
+                let columns =
+                    Reader(body).number().filter(|n| (1..=COLUMNS_MAX).contains(n)).ok_or(MALFORMED)?;
+                self.numeric.clear();
+                self.rows = 0;
+                self.part = Part::Columns(columns as usize);
+                false
+            }
+            (Part::Columns(left), _) => {
+                self.numeric.push(is_numeric(body).ok_or(MALFORMED)?);
+                self.part = match left {
+                    0 | 1 if self.deprecates_eof => Part::Rows,
+                    0 | 1 => Part::ColumnsEnd,
+                    _ => Part::Columns(left - 1),
+                };
+                false
+            }
+            (Part::ColumnsEnd, _) => {
+                self.part = Part::Rows;
+                false
+            }
+            (Part::Rows, mark::EOF) if body.len() < 9 || self.deprecates_eof => {
+                let read = if self.deprecates_eof { messages::read_ok } else { messages::read_eof };
+                let done = read(body).ok_or(MALFORMED)?;
+                self.done(&done)
+            }
+            (Part::Rows, _) => {
+                self.rows += 1;
+                self.row(body).ok_or(MALFORMED)?;
+                false
+            }
+        };
+        if over {
+            self.end_of_answer();
+        }
+        if self.waits.is_empty() {
+            return Ok(OwnStep::Over(Box::new(std::mem::take(&mut self.outcome))));
+        }
+        Ok(OwnStep::More)
+    }
+}
+
+impl MyOwnReply {
+    fn error(&mut self, body: &[u8]) {
+        let fields = messages::read_error(body);
+        // The list of user variables may be out of reach: what is not known is held, if there
+        // was any sign of it.
+        if let Some(Waits::UserVariables { silent }) = self.waits.front() {
+            if !silent {
+                self.hold(Held::USER_VARIABLE);
+            }
+            return;
+        }
+        self.failed = true;
+        self.outcome.error.get_or_insert((fields.code(), fields.message));
+    }
+
+    /// Returns whether the answer ends here.
+    fn done(&mut self, done: &Done<'_>) -> bool {
+        self.outcome.idle = done.status & status::IN_TRANSACTION == 0;
+        self.part = Part::First;
+        done.status & status::MORE_RESULTS == 0
+    }
+
+    fn end_of_answer(&mut self) {
+        self.part = Part::First;
+        let waits = self.waits.pop_front();
+        // A session that lets queries return nothing cannot be asked.
+        if self.rows == 0 && !self.failed && matches!(waits, Some(Waits::Values(_))) {
+            self.outcome.error.get_or_insert(("1105/HY000".to_owned(), "no values were returned".to_owned()));
+        }
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.outcome.inspection.held = self.outcome.inspection.held.union(held);
+    }
+
+    fn row(&mut self, body: &[u8]) -> Option<()> {
+        let mut reader = Reader(body);
+        let mut next = || {
+            if reader.0.first() == Some(&mark::LOCAL_FILE) {
+                reader.byte();
+                return Some(None);
+            }
+            reader.text().map(Some)
+        };
+        match self.waits.front() {
+            Some(Waits::Values(names)) => {
+                let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(names.len());
+                for (name, numeric) in names.iter().zip(&self.numeric) {
+                    let value = match next()? {
+                        None => "NULL".into(),
+                        Some(value) if *numeric => std::str::from_utf8(value).ok()?.into(),
+                        Some(value) => format!("'{}", std::str::from_utf8(value).ok()?).into(),
+                    };
+                    pairs.push((name.clone(), value));
+                }
+                self.outcome.inspection.settings = Settings::new(pairs);
+            }
+            Some(Waits::UserVariables { .. }) => {
+                if next()? != Some(&b"0"[..]) {
+                    self.hold(Held::USER_VARIABLE);
+                }
+            }
+            Some(Waits::Simple) | None => {}
+        }
+        Some(())
+    }
+}
+
+/// Whether a column definition is of a type that is written as a number.
+fn is_numeric(definition: &[u8]) -> Option<bool> {
+    let mut reader = Reader(definition);
+    for _ in 0..6 {
+        reader.text()?;
+    }
+    reader.number()?;
+    reader.take(6)?;
+    Some(matches!(reader.byte()?, 0..=5 | 8 | 9 | 13 | 16 | 246))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_cannot_be_more_than_values() {
+        assert_eq!(literal("42"), "42");
+        assert_eq!(literal("3.5e-1"), "3.5e-1");
+        assert_eq!(literal("'"), "''");
+        assert_eq!(literal("'a'b"), "_utf8mb4 x'612762'");
+        for odd in ["NULL", "", "1;x", "sleep(1)"] {
+            assert_eq!(literal(odd), "NULL", "{odd}");
+        }
+        assert_eq!(word("sql_mode"), "sql_mode");
+        for odd in ["", "a b", "a=1,b", "a.b", "`a`"] {
+            assert_eq!(word(odd), "no_such_variable", "{odd}");
+        }
+    }
+}

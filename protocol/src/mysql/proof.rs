@@ -1,0 +1,155 @@
+//! Proofs of a password: what a client computes of it and how the other side checks that.
+//!
+//! `mysql_native_password` rests on SHA-1, `caching_sha2_password` on SHA-256; both send the
+//! hash of the password, masked by a hash of a nonce and the double hash. Whoever has the
+//! password, or its double hash, can check the mask. "Authentication Methods".
+
+use crate::Secret;
+use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
+use base64::Engine as _;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Bytes of a nonce.
+pub const NONCE: usize = 20;
+
+/// A way to sign in, by its name on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plugin {
+    /// `mysql_native_password`.
+    Native,
+    /// `caching_sha2_password`.
+    Sha2,
+}
+
+impl Plugin {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "mysql_native_password",
+            Self::Sha2 => "caching_sha2_password",
+        }
+    }
+
+    /// The plugin of this name.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        [Self::Native, Self::Sha2].into_iter().find(|plugin| plugin.name().as_bytes() == name)
+    }
+
+    fn algorithm(self) -> &'static Algorithm {
+        match self {
+            Self::Native => &SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha2 => &SHA256,
+        }
+    }
+
+    fn mask(self, double: &[u8], nonce: &[u8]) -> digest::Digest {
+        let mut context = digest::Context::new(self.algorithm());
+        // The one puts the nonce first, the other last.
+        let (one, two) = if self == Self::Native { (nonce, double) } else { (double, nonce) };
+        context.update(one);
+        context.update(two);
+        context.finish()
+    }
+
+    /// What a client that knows `password` answers to `nonce`. Nothing for the empty password.
+    pub fn prove(self, password: &Secret, nonce: &[u8]) -> Vec<u8> {
+        if password.expose().is_empty() {
+            return Vec::new();
+        }
+        let single = digest::digest(self.algorithm(), password.expose().as_bytes());
+        let double = self.double_hash(password);
+        let mask = self.mask(&double, nonce);
+        single.as_ref().iter().zip(mask.as_ref()).map(|(one, two)| one ^ two).collect()
+    }
+
+    /// The hash of the hash of a password.
+    pub fn double_hash(self, password: &Secret) -> Vec<u8> {
+        let single = digest::digest(self.algorithm(), password.expose().as_bytes());
+        digest::digest(self.algorithm(), single.as_ref()).as_ref().to_vec()
+    }
+
+    /// Whether `proof` was made of the password with this double hash.
+    pub fn is_right(self, double: &[u8], nonce: &[u8], proof: &[u8]) -> bool {
+        let mask = self.mask(double, nonce);
+        if proof.len() != mask.as_ref().len() {
+            return false;
+        }
+        let single: Zeroizing<Vec<u8>> =
+            Zeroizing::new(proof.iter().zip(mask.as_ref()).map(|(one, two)| one ^ two).collect());
+        let again = digest::digest(self.algorithm(), &single);
+        again.as_ref().ct_eq(double).into()
+    }
+}
+
+/// The double hash that MySQL and MariaDB store for `mysql_native_password`: `*` and 40 digits.
+pub fn stored_native(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix('*').filter(|digits| digits.len() == 40 && digits.is_ascii())?;
+    (0..20).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()).collect()
+}
+
+/// A nonce as the protocol wants it: without the bytes 0 and `$`, seven bits each.
+pub fn nonce() -> Option<[u8; NONCE]> {
+    let mut nonce = [0; NONCE];
+    aws_lc_rs::rand::fill(&mut nonce).ok()?;
+    for byte in &mut nonce {
+        *byte &= 0x7f;
+        if matches!(*byte, 0 | b'$') {
+            *byte += 1;
+        }
+    }
+    Some(nonce)
+}
+
+/// The password, hidden under the nonce and sealed with the database's public key (PEM).
+pub fn seal(password: &Secret, nonce: &[u8], pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let inner = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?;
+    let inner = inner.strip_suffix("-----END PUBLIC KEY-----")?;
+    let digits: String = inner.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(digits).ok()?;
+    let key = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&der).ok()?).ok()?;
+    let clear = password.expose().bytes().chain([0]);
+    let hidden: Zeroizing<Vec<u8>> =
+        Zeroizing::new(clear.zip(nonce.iter().cycle()).map(|(one, two)| one ^ two).collect());
+    let mut sealed = vec![0; key.ciphertext_size()];
+    let len = key.encrypt(&OAEP_SHA1_MGF1SHA1, &hidden, &mut sealed, None).ok()?.len();
+    sealed.truncate(len);
+    Some(sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proofs_are_checked() {
+        let (right, wrong) = (Secret::new("secret".into()), Secret::new("Secret".into()));
+        let nonce = nonce().unwrap();
+        for plugin in [Plugin::Native, Plugin::Sha2] {
+            let double = plugin.double_hash(&right);
+            let proof = plugin.prove(&right, &nonce);
+            assert!(plugin.is_right(&double, &nonce, &proof));
+            assert!(!plugin.is_right(&double, &nonce, &plugin.prove(&wrong, &nonce)));
+            assert!(!plugin.is_right(&double, &[1; NONCE], &proof));
+            assert!(!plugin.is_right(&double, &nonce, b""));
+            assert!(plugin.prove(&Secret::new(String::new()), &nonce).is_empty());
+        }
+    }
+
+    #[test]
+    fn stored_hashes() {
+        // SELECT PASSWORD('secret')
+        let stored = stored_native("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7").unwrap();
+        assert_eq!(stored, Plugin::Native.double_hash(&Secret::new("secret".into())));
+        for bad in [
+            "",
+            "*14",
+            "14E65567ABDB5135D0CFD9A70B3032C179A49EE7*",
+            "*ZZE65567ABDB5135D0CFD9A70B3032C179A49EE7",
+        ] {
+            assert!(stored_native(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Translates what a MySQL client sends for the backend that it was given.
+//!
+//! Statements go by the backend's numbers; one that the backend lacks is prepared first, and
+//! what needs it waits. An EXECUTE that leaves out the types of its parameters, because the
+//! server has seen them, has them put in: this server may not have.
+
+use super::flags::command;
+use super::frame::{self, FULL, HEADER};
+use super::memory::MyMemory;
+use super::messages;
+use super::own;
+use super::statements::{Statement, asks_insert_id};
+use super::tracker::{MyTracker, Owed};
+use crate::Fault;
+use crate::fault::Cause;
+use crate::tracker::Memory;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Statements that a client may have prepared at a time.
+const SLOTS_MAX: usize = 16_384;
+
+/// One command: all its packets, or as much of them as is here.
+#[derive(Clone, Copy)]
+struct Command<'a> {
+    tag: u8,
+    frames: &'a [u8],
+    /// The payload of its first packet.
+    front: &'a [u8],
+    /// Whether it is here to its end.
+    whole: bool,
+    /// Whether its last packet here is continued by another.
+    goes_on: bool,
+    /// The number of its last packet here.
+    sequence: u8,
+}
+
+impl<'a> Command<'a> {
+    /// The command at the start of `bytes`.
+    fn first(bytes: &'a [u8]) -> Option<Self> {
+        let head = frame::head(bytes).ok()??;
+        let front = bytes.get(HEADER..bytes.len().min(head.len()))?;
+        let (mut at, mut goes_on, mut sequence) = (0, true, 0);
+        let mut whole = true;
+        while goes_on {
+            let left = bytes.get(at..).unwrap_or_default();
+            let Ok(Some(head)) = frame::head(left) else {
+                whole = false;
+                break;
+            };
+            (goes_on, sequence) = (head.body == FULL, frame::sequence(left));
+            at += head.len();
+            if at > bytes.len() {
+                whole = false;
+                break;
+            }
+        }
+        let frames = bytes.get(..at.min(bytes.len()))?;
+        Some(Self { tag: head.tag, frames, front, whole, goes_on, sequence })
+    }
+
+    /// The payload, as much of it as is here.
+    fn payload(&self) -> Cow<'a, [u8]> {
+        if self.frames.len() <= HEADER + self.front.len() {
+            return Cow::Borrowed(self.front);
+        }
+        let mut joined = Vec::with_capacity(self.frames.len());
+        let mut left = self.frames;
+        while let Ok(Some(head)) = frame::head(left) {
+            joined.extend_from_slice(left.get(HEADER..left.len().min(head.len())).unwrap_or_default());
+            left = left.get(head.len()..).unwrap_or_default();
+        }
+        Cow::Owned(joined)
+    }
+
+    /// The statement that it names.
+    fn statement(&self) -> u32 {
+        let bytes = self.front.get(1..5).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    }
+
+    /// Appends it with another statement in its place.
+    fn put_renamed(&self, id: u32, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.frames);
+        if let Some(place) = out.get_mut(start + HEADER + 1..start + HEADER + 5) {
+            place.copy_from_slice(&id.to_le_bytes());
+        }
+    }
+}
+
+fn commands(mut bytes: &[u8]) -> impl Iterator<Item = Command<'_>> {
+    std::iter::from_fn(move || {
+        let command = Command::first(bytes)?;
+        bytes = bytes.get(command.frames.len()..).unwrap_or_default();
+        Some(command)
+    })
+}
+
+/// See `Tracker::is_reset`.
+pub(super) fn is_reset(request: &[u8]) -> bool {
+    Command::first(request).is_some_and(|command| command.tag == command::RESET_CONNECTION && command.whole)
+}
+
+/// Whether a command could be sent on.
+enum Sent {
+    Yes,
+    /// Not before what it needs is prepared, which was sent.
+    NotYet,
+}
+
+impl MyTracker {
+    pub(super) fn show_texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        for command in commands(request) {
+            let rest = |payload: &[u8]| payload.get(1..).unwrap_or_default().to_vec();
+            match command.tag {
+                command::QUERY | command::STMT_PREPARE => match command.payload() {
+                    Cow::Borrowed(payload) => visit(payload.get(1..).unwrap_or_default()),
+                    Cow::Owned(payload) => visit(payload.get(1..).unwrap_or_default()),
+                },
+                command::STMT_EXECUTE => {
+                    if let Some(slot) = self.slots.get(&command.statement()) {
+                        visit(&slot.statement.text);
+                    }
+                }
+                command::INIT_DB => visit(&quoted(b"USE ", &rest(command.front))),
+                command::FIELD_LIST => {
+                    let table = rest(command.front);
+                    let table = table.split(|byte| *byte == 0).next().unwrap_or_default();
+                    visit(&quoted(b"SHOW COLUMNS FROM ", table));
+                }
+                command::PROCESS_KILL => visit(b"KILL 0"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers what needs no backend, if it is all of the request.
+    pub(super) fn answer_alone(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(command) = Command::first(request) else { return false };
+        if !command.whole || command.frames.len() < request.len() {
+            return false;
+        }
+        let known = self.slots.contains_key(&command.statement());
+        self.sequence = command.sequence.wrapping_add(1);
+        match command.tag {
+            command::PING => self.say_ok(self.sequence, out),
+            command::STMT_CLOSE => drop(self.slots.remove(&command.statement())),
+            command::STMT_RESET if known => self.say_ok(self.sequence, out),
+            command::STMT_RESET | command::STMT_EXECUTE | command::STMT_FETCH if !known => {
+                self.say(&unknown_statement(command.statement()), out);
+            }
+            command::STMT_FETCH => self.say(&no_cursor(), out),
+            tag if !is_known(tag) => self.say(&unknown_command(), out),
+            _ => return false,
+        }
+        self.scanned = 0;
+        self.sequence = 0;
+        true
+    }
+
+    fn say(&mut self, fault: &Fault, out: &mut Vec<u8>) {
+        messages::fault(fault, self.sequence, true, out);
+    }
+
+    /// See `Tracker::forward`.
+    pub(super) fn translate(
+        &mut self,
+        request: &[u8],
+        rest: usize,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        if self.file || self.more_frames {
+            self.pass(request, out);
+            return Ok(());
+        }
+        out.append(&mut memory.chores);
+        let mut at = 0;
+        while let Some(command) = Command::first(request.get(at..).unwrap_or_default()) {
+            self.sequence = command.sequence.wrapping_add(1);
+            match self.command(&command, memory, out, client)? {
+                Sent::Yes => at += command.frames.len(),
+                Sent::NotYet => {
+                    self.pending = Some((request.get(at..).unwrap_or_default().to_vec(), rest));
+                    return Ok(());
+                }
+            }
+            self.more_frames = !command.whole && command.goes_on;
+        }
+        Ok(())
+    }
+
+    /// A packet of a file, or of a payload that has begun.
+    fn pass(&mut self, request: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(request);
+        let Ok(Some(head)) = frame::head(request) else { return };
+        self.sequence = frame::sequence(request).wrapping_add(1);
+        // A packet without a payload ends a file, unless it only ends a long packet of it.
+        if self.file && !self.more_frames && head.body == 0 {
+            self.file = false;
+        }
+        self.more_frames = head.body == FULL;
+    }
+
+    fn command(
+        &mut self,
+        command: &Command<'_>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Sent, Fault> {
+        let owed = match command.tag {
+            command::STMT_SEND_LONG_DATA => return Ok(self.long_data(command, memory, out)),
+            command::STMT_CLOSE => {
+                self.close(command.statement(), memory, out);
+                return Ok(Sent::Yes);
+            }
+            command::QUERY => {
+                if self.insert_id != memory.insert_id && asks_insert_id(&command.payload()) {
+                    self.bring_insert_id(memory, out);
+                }
+                Owed::Results { statement: 0 }
+            }
+            command::STMT_PREPARE => return self.prepare(command, memory, out, client),
+            command::STMT_EXECUTE => return self.execute(command, memory, out, client),
+            command::STMT_FETCH | command::STMT_RESET => {
+                return self.on_statement(command, memory, out, client);
+            }
+            command::INIT_DB => Owed::Simple { ours: false, option: None },
+            command::SET_OPTION => {
+                let option = command.front.get(1..3).map(|value| value == [0, 0]);
+                Owed::Simple { ours: false, option }
+            }
+            command::STATISTICS => Owed::Text,
+            command::FIELD_LIST => Owed::Fields,
+            command::PING if command.whole => {
+                self.say_ok(self.sequence, client);
+                return Ok(Sent::Yes);
+            }
+            _ => return self.local(&unknown_command(), command, client),
+        };
+        self.open = false;
+        self.owed.push_back(owed);
+        out.extend_from_slice(command.frames);
+        Ok(Sent::Yes)
+    }
+
+    /// Answers a command with a fault. One that is not here to its end cannot be left out.
+    fn local(&mut self, fault: &Fault, command: &Command<'_>, client: &mut Vec<u8>) -> Result<Sent, Fault> {
+        if !command.whole {
+            return Err(Fault { severity: crate::Severity::Fatal, ..fault.clone() });
+        }
+        self.open = false;
+        self.say(fault, client);
+        Ok(Sent::Yes)
+    }
+
+    /// LAST_INSERT_ID() is what it was on the backend where the session inserted.
+    fn bring_insert_id(&mut self, memory: &mut MyMemory, out: &mut Vec<u8>) {
+        own::query(&format!("SET last_insert_id = {}", self.insert_id), out);
+        self.owed.push_back(Owed::Simple { ours: true, option: None });
+        memory.insert_id = self.insert_id;
+    }
+
+    fn prepare(
+        &mut self,
+        command: &Command<'_>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Sent, Fault> {
+        if self.slots.len() >= SLOTS_MAX {
+            let fault =
+                Fault::error(Cause::TooManyConnections, "too many prepared statements").code("1461/42000");
+            return self.local(&fault, command, client);
+        }
+        let birth = MyMemory::birth(memory.settings(), &memory.database);
+        let payload = command.payload();
+        let text = payload.get(1..).unwrap_or_default();
+        let statement = if command.whole {
+            self.registry.intern(text, &birth)
+        } else {
+            self.registry.unkept(&[], &birth)
+        };
+        make_room(memory, out);
+        self.open = false;
+        self.owed.push_back(Owed::Prepare { statement, ours: false });
+        out.extend_from_slice(command.frames);
+        Ok(Sent::Yes)
+    }
+
+    /// The number of `statement` on the backend. If it has none, its preparation is sent.
+    fn require(
+        &mut self,
+        statement: &Arc<Statement>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+    ) -> Option<u32> {
+        if let Some(id) = memory.uses(statement.number) {
+            return Some(id);
+        }
+        make_room(memory, out);
+        let now = memory.settings().clone();
+        let birth = &statement.birth;
+        let away = MyMemory::away_from(&now, birth);
+        let mut answers = own::apply(&away, &memory.database, out);
+        for _ in 0..answers {
+            self.owed.push_back(Owed::Simple { ours: true, option: None });
+        }
+        frame::put(out, 0, &[&[command::STMT_PREPARE], &*statement.text].concat());
+        self.owed.push_back(Owed::Prepare { statement: Arc::clone(statement), ours: true });
+        if answers > 0 {
+            let there = MyMemory::birth(&now, &memory.database);
+            answers = own::apply(&MyMemory::away_from(birth, &there), &memory.database, out);
+            for _ in 0..answers {
+                self.owed.push_back(Owed::Simple { ours: true, option: None });
+            }
+        }
+        None
+    }
+
+    fn execute(
+        &mut self,
+        command: &Command<'_>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Sent, Fault> {
+        let name = command.statement();
+        let Some(slot) = self.slots.get(&name) else {
+            return self.local(&unknown_statement(name), command, client);
+        };
+        let statement = Arc::clone(&slot.statement);
+        let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
+        if statement.asks_insert_id && self.insert_id != memory.insert_id {
+            self.bring_insert_id(memory, out);
+        }
+        let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
+        (slot.cursor, slot.long) = (false, false);
+        let params = usize::from(slot.params);
+        let flag_at = 10 + params.div_ceil(8);
+        let flag = if params > 0 { command.front.get(flag_at) } else { None };
+        if flag == Some(&1) {
+            let types = command.front.get(flag_at + 1..flag_at + 1 + 2 * params);
+            slot.types.clear();
+            slot.types.extend_from_slice(types.unwrap_or_default());
+            command.put_renamed(id, out);
+        } else if flag == Some(&0) && !slot.types.is_empty() {
+            put_with_types(command, id, flag_at, &slot.types, out)?;
+        } else {
+            command.put_renamed(id, out);
+        }
+        self.open = false;
+        self.owed.push_back(Owed::Results { statement: name });
+        Ok(Sent::Yes)
+    }
+
+    fn on_statement(
+        &mut self,
+        command: &Command<'_>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Sent, Fault> {
+        let name = command.statement();
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return self.local(&unknown_statement(name), command, client);
+        };
+        let fetches = command.tag == command::STMT_FETCH;
+        let there = memory.uses(slot.statement.number);
+        self.open = false;
+        match there {
+            Some(id) if fetches => {
+                self.owed.push_back(Owed::Fetch { statement: name });
+                command.put_renamed(id, out);
+            }
+            Some(id) => {
+                (slot.cursor, slot.long) = (false, false);
+                self.owed.push_back(Owed::Simple { ours: false, option: None });
+                command.put_renamed(id, out);
+            }
+            None if fetches => return self.local(&no_cursor(), command, client),
+            None => self.say_ok(self.sequence, client),
+        }
+        Ok(Sent::Yes)
+    }
+
+    fn long_data(&mut self, command: &Command<'_>, memory: &mut MyMemory, out: &mut Vec<u8>) -> Sent {
+        let name = command.statement();
+        let Some(slot) = self.slots.get_mut(&name) else {
+            // A database says nothing here and complains at the EXECUTE. What is cut must go
+            // somewhere: it goes to a statement that there never is.
+            command.put_renamed(u32::MAX - 1, out);
+            self.open = true;
+            return Sent::Yes;
+        };
+        slot.long = true;
+        let statement = Arc::clone(&slot.statement);
+        let Some(id) = self.require(&statement, memory, out) else { return Sent::NotYet };
+        command.put_renamed(id, out);
+        self.open = true;
+        Sent::Yes
+    }
+
+    /// The client's number is free again. The backend keeps the statement for others.
+    fn close(&mut self, name: u32, memory: &mut MyMemory, out: &mut Vec<u8>) {
+        let Some(slot) = self.slots.remove(&name) else { return };
+        if slot.statement.text.is_empty() {
+            self.unkept = self.unkept.saturating_sub(1);
+            if let Some(id) = memory.forgets(slot.statement.number) {
+                put_close(id, out);
+            }
+        } else if (slot.cursor || slot.long)
+            && let Some(id) = memory.uses(slot.statement.number)
+        {
+            let at = frame::begin(out, 0);
+            out.push(command::STMT_RESET);
+            out.extend_from_slice(&id.to_le_bytes());
+            frame::end(out, at);
+            self.owed.push_back(Owed::Simple { ours: true, option: None });
+        }
+    }
+}
+
+/// Appends an EXECUTE with the types of its parameters put in.
+fn put_with_types(
+    command: &Command<'_>,
+    id: u32,
+    flag_at: usize,
+    types: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let payload = command.payload();
+    let (Some(before), Some(values)) = (payload.get(5..flag_at), payload.get(flag_at + 1..)) else {
+        return Err(Fault::fatal(Cause::ProtocolViolation, "malformed EXECUTE"));
+    };
+    let id = id.to_le_bytes();
+    let parts: [&[u8]; 6] = [&[command.tag], &id, before, &[1], types, values];
+    if command.whole {
+        frame::put(out, 0, &parts.concat());
+        return Ok(());
+    }
+    let body = frame::head(command.frames).ok().flatten().map_or(FULL, |head| head.body) + types.len();
+    if body >= FULL {
+        let message = "an EXECUTE of 16 MB or more must tell the types of its parameters";
+        return Err(Fault::fatal(Cause::NotSupported, message));
+    }
+    out.extend_from_slice(body.to_le_bytes().get(..3).unwrap_or_default());
+    out.push(0);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+/// Closes the statement that was not used for longest, where the backend is full.
+fn make_room(memory: &mut MyMemory, out: &mut Vec<u8>) {
+    if let Some(id) = memory.evicts() {
+        put_close(id, out);
+    }
+}
+
+/// Appends the closing of a statement, which is not answered.
+pub(super) fn put_close(id: u32, out: &mut Vec<u8>) {
+    let at = frame::begin(out, 0);
+    out.push(command::STMT_CLOSE);
+    out.extend_from_slice(&id.to_le_bytes());
+    frame::end(out, at);
+}
+
+fn quoted(verb: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut text = [verb, b"`"].concat();
+    for byte in name {
+        if *byte == b'`' {
+            text.push(b'`');
+        }
+        text.push(*byte);
+    }
+    text.push(b'`');
+    text
+}
+
+fn is_known(tag: u8) -> bool {
+    matches!(
+        tag,
+        command::INIT_DB
+            | command::QUERY
+            | command::FIELD_LIST
+            | command::STATISTICS
+            | command::PING
+            | command::STMT_PREPARE
+            | command::STMT_EXECUTE
+            | command::STMT_SEND_LONG_DATA
+            | command::STMT_CLOSE
+            | command::STMT_RESET
+            | command::SET_OPTION
+            | command::STMT_FETCH
+            | command::RESET_CONNECTION
+    )
+}
+
+fn unknown_command() -> Fault {
+    Fault::error(Cause::NotSupported, "Unknown command").code("1047/08S01")
+}
+
+fn unknown_statement(id: u32) -> Fault {
+    let text = format!("Unknown prepared statement handler ({id}) given");
+    Fault::error(Cause::InvalidParameter, text).code("1243/HY000")
+}
+
+fn no_cursor() -> Fault {
+    Fault::error(Cause::InvalidParameter, "The statement has no open cursor").code("1421/HY000")
+}

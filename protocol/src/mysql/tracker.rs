@@ -1,0 +1,330 @@
+//! The tracker of one MySQL session: its state, and what is owed.
+//!
+//! `intake.rs` judges what the client sends, `requests.rs` translates it for a backend and
+//! notes what that backend now owes, `replies.rs` judges what comes back. This file holds the
+//! state they share and ends what went wrong.
+//!
+//! Invariant: `owed` holds, in order, one entry for each command that was sent and is answered
+//! and whose answer has not ended, so that what we slip in can be told from what the client
+//! asked. A statement's number on a backend is known only when its preparation was answered, so
+//! what needs it waits in `pending`.
+
+use super::flags::{capability as cap, mark, status};
+use super::memory::MyMemory;
+use super::messages::{self, Done};
+use super::replies::Part;
+use super::statements::{Registry, Statement};
+use crate::handshake::Greeting;
+use crate::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use crate::{Fault, Head, Held, ProtocolError};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One answer that is still to come.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// Results of a query (`statement` is 0) or of a prepared statement of the client's.
+    Results { statement: u32 },
+    /// The answer to a preparation. `ours`: the client did not ask for it.
+    Prepare { statement: Arc<Statement>, ours: bool },
+    /// One OK, EOF or ERR packet. `ours`: it answers what we slipped in.
+    Simple { ours: bool, option: Option<bool> },
+    /// One packet of text.
+    Text,
+    /// Column definitions up to EOF.
+    Fields,
+    /// Rows of an open cursor of a statement.
+    Fetch { statement: u32 },
+}
+
+impl Owed {
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Prepare { ours: true, .. } | Self::Simple { ours: true, .. })
+    }
+}
+
+/// One of the client's prepared statements.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub statement: Arc<Statement>,
+    pub params: u16,
+    /// The parameters' types as the client last sent them; empty if it never did.
+    pub types: Vec<u8>,
+    /// A cursor is open on the backend.
+    pub cursor: bool,
+    /// Long data was sent to the backend and not used yet.
+    pub long: bool,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct MyTracker {
+    pub(super) registry: Arc<Registry>,
+    pub(super) abilities: u32,
+    initial: Arc<Vec<(String, String)>>,
+    /// Bytes of the inbox that hold whole commands of the batch being gathered.
+    pub(super) scanned: usize,
+    pub(super) slots: HashMap<u32, Slot, foldhash::fast::RandomState>,
+    pub(super) next_slot: u32,
+    pub(super) owed: VecDeque<Owed>,
+    /// How much of the first owed answer has come.
+    pub(super) part: Part,
+    /// The backend's last packet goes on in the next one.
+    pub(super) goes_on: bool,
+    pub(super) went: Verdict,
+    /// The number of the next packet to the client.
+    pub(super) sequence: u8,
+    /// The database reads a file of the client's.
+    pub(super) file: bool,
+    /// The client's last packet goes on in the next one.
+    pub(super) more_frames: bool,
+    /// Commands were sent that are not answered, and the one that they prepare was not.
+    pub(super) open: bool,
+    /// What waits for a preparation: commands as the client sent them, and how many bytes of
+    /// the last one are still to come.
+    pub(super) pending: Option<(Vec<u8>, usize)>,
+    /// Statements whose text was too long to keep: they live on one backend only.
+    pub(super) unkept: u32,
+    /// Tables are locked.
+    pub(super) locked: bool,
+    /// The next transaction is to have characteristics of its own.
+    pub(super) one_shot: bool,
+    pub(super) touched: bool,
+    pub(super) muted: bool,
+    pub(super) txn: TxnStatus,
+    pub(super) autocommit: bool,
+    pub(super) insert_id: u64,
+    pub(super) sql_mode_trusted: bool,
+    pub(super) charset_trusted: bool,
+}
+
+/// Client character sets in which a byte of ASCII may be the tail of another character.
+const UNSAFE_CHARSETS: [&str; 5] = ["sjis", "cp932", "gbk", "gb18030", "big5"];
+
+impl MyTracker {
+    /// Takes note of a variable by which texts are read.
+    pub(super) fn note(&mut self, name: &str, value: &str) {
+        match name {
+            "sql_mode" => {
+                let plain = |mode: &str| !matches!(mode, "ANSI_QUOTES" | "NO_BACKSLASH_ESCAPES");
+                self.sql_mode_trusted = value.trim_start_matches('\'').split(',').all(plain);
+            }
+            "character_set_client" => {
+                self.charset_trusted = !UNSAFE_CHARSETS.contains(&value.trim_start_matches('\''));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn has(&self, capability: u32) -> bool {
+        self.abilities & capability != 0
+    }
+
+    /// What a packet of ours says of the session.
+    pub(super) fn status(&self) -> u16 {
+        let open = if self.txn == TxnStatus::Idle { 0 } else { status::IN_TRANSACTION };
+        let autocommit = if self.autocommit { status::AUTOCOMMIT } else { 0 };
+        open | autocommit
+    }
+
+    /// Answers a command with OK ourselves.
+    pub(super) fn say_ok(&mut self, sequence: u8, out: &mut Vec<u8>) {
+        let done = Done { status: self.status(), ..Done::default() };
+        messages::put_ok(out, sequence, mark::OK, &done);
+    }
+}
+
+impl Tracker for MyTracker {
+    type Memory = MyMemory;
+    type Registry = Registry;
+
+    fn new(registry: Arc<Registry>, greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self {
+        let mut tracker = Self {
+            registry,
+            abilities: greeting.abilities,
+            initial: Arc::clone(&reported),
+            scanned: 0,
+            slots: HashMap::default(),
+            next_slot: 0,
+            owed: VecDeque::new(),
+            part: Part::First,
+            goes_on: false,
+            went: Verdict::Relay,
+            sequence: 0,
+            file: false,
+            more_frames: false,
+            open: false,
+            pending: None,
+            unkept: 0,
+            locked: false,
+            one_shot: false,
+            touched: false,
+            muted: false,
+            txn: TxnStatus::Idle,
+            autocommit: true,
+            insert_id: 0,
+            sql_mode_trusted: true,
+            charset_trusted: true,
+        };
+        for (name, value) in reported.iter() {
+            tracker.note(name, value);
+        }
+        tracker
+    }
+
+    fn intake(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault> {
+        self.judge_inbox(inbox, gather_max)
+    }
+
+    fn texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8])) {
+        self.show_texts(request, visit);
+    }
+
+    fn answer(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        self.answer_alone(request, out)
+    }
+
+    fn forward(
+        &mut self,
+        request: &[u8],
+        rest: usize,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        self.scanned = 0;
+        self.translate(request, rest, memory, out, client)
+    }
+
+    fn needs(&self, head: Head) -> usize {
+        self.needed(head)
+    }
+
+    fn on_backend(
+        &mut self,
+        head: Head,
+        seen: &[u8],
+        memory: &mut MyMemory,
+        after: &mut Vec<u8>,
+    ) -> Result<Verdict, ProtocolError> {
+        let before = after.len();
+        let verdict = self.judge_reply(head, seen, memory, after)?;
+        if self.muted {
+            after.truncate(before);
+            return Ok(Verdict::Swallow);
+        }
+        Ok(verdict)
+    }
+
+    fn resume(
+        &mut self,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        if self.pending.is_none() || self.owed.iter().any(|owed| matches!(owed, Owed::Prepare { .. })) {
+            return Ok(());
+        }
+        let (request, rest) = self.pending.take().unwrap_or_default();
+        match self.translate(&request, rest, memory, out, client) {
+            Err(fault) if rest == 0 => {
+                messages::fault(&fault, self.sequence, true, client);
+                Ok(())
+            }
+            Err(_) => Err(ProtocolError("a request could not be sent on")),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    fn is_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
+    }
+
+    fn note_idle(&mut self, idle: bool) {
+        self.txn = if idle { TxnStatus::Idle } else { TxnStatus::Open };
+    }
+
+    fn is_reset(&self, request: &[u8]) -> bool {
+        super::requests::is_reset(request)
+    }
+
+    fn reset(&mut self, out: &mut Vec<u8>) {
+        let sequence = self.sequence;
+        let (registry, initial) = (Arc::clone(&self.registry), Arc::clone(&self.initial));
+        let greeting = Greeting { abilities: self.abilities, ..Greeting::default() };
+        *self = Self::new(registry, &greeting, initial);
+        self.say_ok(sequence, out);
+    }
+
+    fn fault(&mut self, fault: &Fault, _ready: bool, out: &mut Vec<u8>) {
+        messages::fault(fault, self.sequence, true, out);
+        self.sequence = 0;
+    }
+
+    fn mute(&mut self) {
+        self.muted = true;
+    }
+
+    fn rewind(&mut self) -> bool {
+        let waits = self.owed.iter().any(|owed| !owed.is_ours()) || self.pending.is_some();
+        self.owed.clear();
+        self.part = Part::First;
+        self.pending = None;
+        self.scanned = 0;
+        (self.goes_on, self.file, self.more_frames, self.open, self.muted) =
+            (false, false, false, false, false);
+        (self.locked, self.one_shot) = (false, false);
+        for slot in self.slots.values_mut() {
+            (slot.cursor, slot.long) = (false, false);
+        }
+        self.txn = TxnStatus::Idle;
+        waits
+    }
+
+    fn is_over(&self) -> bool {
+        self.owed.is_empty() && !self.is_open() && self.pending.is_none()
+    }
+
+    fn is_open(&self) -> bool {
+        self.file || self.more_frames || self.open
+    }
+
+    fn txn(&self) -> TxnStatus {
+        self.txn
+    }
+
+    fn held(&self) -> Held {
+        let mut held = Held::empty();
+        if self.locked {
+            held = held.union(Held::SESSION_LOCK);
+        }
+        if self.one_shot {
+            held = held.union(Held::NEXT_TRANSACTION);
+        }
+        if self.slots.values().any(|slot| slot.cursor) {
+            held = held.union(Held::HOLD_CURSOR);
+        }
+        if self.unkept > 0 || self.slots.values().any(|slot| slot.long) {
+            held = held.union(Held::UNKNOWN);
+        }
+        held
+    }
+
+    fn lexing_trusted(&self) -> bool {
+        self.sql_mode_trusted && self.charset_trusted
+    }
+
+    fn note_reported(&mut self, _reported: &[(String, String)], _out: &mut Vec<u8>) {}
+}
+
+impl MyTracker {
+    /// Whether the client reads changes of the session's state.
+    pub(super) fn is_told_changes(&self) -> bool {
+        self.has(cap::SESSION_TRACK)
+    }
+}
