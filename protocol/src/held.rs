@@ -22,8 +22,22 @@ impl Held {
     /// The pool mode keeps one backend for the whole session.
     pub const SESSION_MODE: Self = Self(1 << 6);
 
+    /// A setting that cannot be asked for, because nobody knows its name.
+    pub const HIDDEN_SETTING: Self = Self(1 << 7);
+    /// A library was loaded into the backend.
+    pub const LIBRARY: Self = Self(1 << 8);
+    /// The session's random numbers follow a seed.
+    pub const SEED: Self = Self(1 << 9);
+    /// Something that extensions or languages keep, such as connections or variables.
+    pub const EXTENSION_STATE: Self = Self(1 << 10);
+    /// What `currval` and `lastval` tell.
+    pub const SEQUENCE: Self = Self(1 << 11);
+
+    /// What no question shows and no command undoes: the backend is closed after it.
+    pub const LASTING: Self = Self::LIBRARY.union(Self::SEED).union(Self::EXTENSION_STATE);
+
     /// Every member with its name in metrics and logs.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::TEMP_TABLE, "temp_table"),
         (Self::SESSION_LOCK, "session_lock"),
         (Self::LISTEN, "listen"),
@@ -31,6 +45,11 @@ impl Held {
         (Self::HOLD_CURSOR, "hold_cursor"),
         (Self::UNKNOWN, "unknown_effect"),
         (Self::SESSION_MODE, "session_mode"),
+        (Self::HIDDEN_SETTING, "hidden_setting"),
+        (Self::LIBRARY, "library"),
+        (Self::SEED, "seed"),
+        (Self::EXTENSION_STATE, "extension_state"),
+        (Self::SEQUENCE, "sequence"),
     ];
 
     /// Nothing is held.
@@ -52,6 +71,17 @@ impl Held {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Whether anything of `other` is held.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The names of what is held, for an operator.

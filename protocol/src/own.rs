@@ -17,6 +17,10 @@ pub enum Errand<'a> {
         /// Custom settings to ask for one by one.
         names: &'a [Box<str>],
     },
+    /// Return all settings, and the role, to those of a fresh connection.
+    ResetSettings,
+    /// Forget what sequences told.
+    DiscardSequences,
     /// End an open transaction without its effects.
     Rollback,
     /// Return to the state of a fresh connection.

@@ -135,6 +135,9 @@ pub trait Tracker: Send + 'static {
     /// What keeps this session on its backend, as far as the messages alone tell.
     fn held(&self) -> Held;
 
+    /// Whether the client itself returned its session to the state of a fresh one. Asking clears it.
+    fn take_discarded(&mut self) -> bool;
+
     /// Whether the session's texts follow the default rules of quoting and encoding.
     fn lexing_trusted(&self) -> bool;
 

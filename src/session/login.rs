@@ -221,7 +221,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greetin
         startup: welcome.settings.clone(),
         asked: Asked::from(&welcome.settings),
         settings: welcome.settings.clone(),
-        names: Vec::new(),
+        hold: super::hold::Hold::default(),
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),

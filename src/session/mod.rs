@@ -11,6 +11,7 @@
 
 mod asked;
 mod errand;
+mod hold;
 mod judge;
 pub mod login;
 mod relay;
@@ -67,13 +68,13 @@ pub struct Session<P: Protocol> {
     settings: Settings,
     /// What they ask of routing.
     asked: Asked,
-    /// Settings it has used that no listing shows.
-    names: Vec<Box<str>>,
     lease: Option<Lease<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.
     held: Held,
+    /// What binds it that the backend cannot be asked about.
+    hold: hold::Hold,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,

@@ -107,6 +107,10 @@ impl<P: Protocol> Session<P> {
                     continue;
                 }
             }
+            if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
+                exclude = self.lose_lease();
+                continue;
+            }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
             let retry = (on_replica && request.whole).then_some(is_refusal as fn(&[u8; 5]) -> bool);
             match self.attempt(request, retry, judged.repeatable && request.whole).await? {
@@ -305,14 +309,13 @@ impl<P: Protocol> Session<P> {
 
     fn remember(&mut self, judged: &mut Judgement) {
         self.effects |= judged.effects;
-        if judged.effects.contains(router::Effects::DDL) {
+        // What is temporary is this session's alone.
+        let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
+        if judged.effects.contains(router::Effects::DDL) && !own {
             self.service.catalog.doubt();
         }
-        for name in judged.names.drain(..) {
-            if self.names.len() < 256 && !self.names.iter().any(|have| **have == *name) {
-                self.names.push(name.into_boxed_str());
-            }
-        }
+        judged.names.drain(..).for_each(|name| self.hold.spell(name));
+        judged.heard.drain(..).for_each(|name| self.hold.hear(name));
     }
 
     fn txn_idle(&self) -> bool {

@@ -101,6 +101,7 @@ impl PgTracker {
     fn complete(&mut self, seen: &[u8], memory: &mut PgMemory) -> Result<Verdict, ProtocolError> {
         // Both also destroy the statements that were prepared through the protocol.
         if matches!(seen, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+            self.discarded |= seen == b"DISCARD ALL\0";
             memory.deallocated();
             self.named.clear();
             self.unnamed.number = 0;

@@ -83,6 +83,8 @@ pub struct PgTracker {
     /// The backend discards everything up to the next Sync.
     pub(super) skipping: bool,
     pub(super) muted: bool,
+    /// DISCARD ALL was run.
+    pub(super) discarded: bool,
     pub(super) txn: TxnStatus,
     pub(super) reported: Arc<Vec<(String, String)>>,
     pub(super) trusted: bool,
@@ -204,6 +206,7 @@ impl Tracker for PgTracker {
             open: false,
             skipping: false,
             muted: false,
+            discarded: false,
             txn: TxnStatus::Idle,
             trusted: trusted(&reported),
             reported,
@@ -296,6 +299,10 @@ impl Tracker for PgTracker {
 
     fn held(&self) -> Held {
         if self.unkept > 0 { Held::UNKNOWN } else { Held::empty() }
+    }
+
+    fn take_discarded(&mut self) -> bool {
+        std::mem::take(&mut self.discarded)
     }
 
     fn lexing_trusted(&self) -> bool {
