@@ -328,6 +328,6 @@ fn whatever_a_client_does_stays_its_own() {
         Some(seed) => vec![seed],
         None => (1..=number("SPLITPOOL_SEEDS").unwrap_or(60)).collect(),
     };
-    let wrong: Vec<String> = seeds.iter().filter_map(|seed| try_seed(&stage, *seed, &fresh)).collect();
+    let wrong: Vec<String> = seeds.iter().filter_map(|seed| { let t = std::time::Instant::now(); let w = try_seed(&stage, *seed, &fresh); if t.elapsed().as_millis() > 400 { println!("seed {seed} {:?}", t.elapsed()); } w }).collect();
     assert!(wrong.is_empty(), "{} of {} seeds\n{}", wrong.len(), seeds.len(), wrong.join("\n---\n"));
 }

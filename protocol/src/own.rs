@@ -21,6 +21,8 @@ pub enum Errand<'a> {
     ResetSettings,
     /// Forget what sequences told.
     DiscardSequences,
+    /// A statement that the client has said before, in the database's text.
+    Say(&'a [u8]),
     /// End an open transaction without its effects.
     Rollback,
     /// Return to the state of a fresh connection.

@@ -101,13 +101,16 @@ impl Hold {
     }
 
     /// What was found, without names that are empty only because PostgreSQL has once seen them.
-    pub(super) fn found(&mut self, settings: Settings, own: &Settings) -> Settings {
+    /// A value of the sign-in that is gone was reset, and comes back.
+    pub(super) fn found(&mut self, settings: Settings, own: &Settings, startup: &Settings) -> Settings {
         self.heard.clear();
         let is_ghost = |name: &str, value: &str| {
             value.is_empty()
                 && name.contains('.')
-                && own.value(name).is_none()
-                && !self.spelled.iter().any(|spelled| **spelled == *name)
+                && match startup.value(name) {
+                    Some(value) => !value.is_empty(),
+                    None => own.value(name).is_none() && !self.spelled.iter().any(|spelled| **spelled == *name),
+                }
         };
         if !settings.iter().any(|(name, value)| is_ghost(name, value)) {
             return settings;

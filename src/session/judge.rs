@@ -51,6 +51,11 @@ impl Judgement {
         }
     }
 
+    /// Of something that only the primary may run.
+    pub(super) fn for_primary() -> Self {
+        Self { target: Target::Primary, reason: Reason::Transaction, ..Self::nothing() }
+    }
+
     /// Takes one more statement in.
     fn add(&mut self, plan: &Plan, route: &Route) {
         let strict = |target| match target {

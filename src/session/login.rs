@@ -222,6 +222,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greetin
         asked: Asked::from(&welcome.settings),
         settings: welcome.settings.clone(),
         hold: super::hold::Hold::default(),
+        opening: super::moving::Opening::default(),
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),

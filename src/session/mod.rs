@@ -14,6 +14,7 @@ mod errand;
 mod hold;
 mod judge;
 pub mod login;
+mod moving;
 mod relay;
 mod request;
 mod settle;
@@ -75,6 +76,8 @@ pub struct Session<P: Protocol> {
     held: Held,
     /// What binds it that the backend cannot be asked about.
     hold: hold::Hold,
+    /// What opened a transaction that runs on a replica.
+    opening: moving::Opening,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,

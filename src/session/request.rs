@@ -56,7 +56,10 @@ impl<P: Protocol> Session<P> {
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
-            return self.run_bound(request, &judged, started).await;
+            let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
+            let ran = self.run_bound(request, &judged, started).await;
+            self.note_opening(note);
+            return ran;
         }
         if self.service.refuses_transactions() && judged.begins {
             let fault =
@@ -112,10 +115,13 @@ impl<P: Protocol> Session<P> {
                 continue;
             }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
+            let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+            let opening = if on_replica { self.opening_text(&judged, bytes) } else { None };
             let retry = (on_replica && request.whole).then_some(is_refusal as fn(&[u8; 5]) -> bool);
             match self.attempt(request, retry, judged.repeatable && request.whole).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
+                    self.note_opening(opening);
                     return self.settle(started, &judged).await;
                 }
                 Attempt::Refused(code) => {
@@ -132,7 +138,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Gets a backend. May be cancelled by the client while it waits.
-    async fn take_lease(
+    pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
@@ -341,7 +347,7 @@ impl<P: Protocol> Session<P> {
 }
 
 /// Why there is no lease.
-enum LeaseFailed {
+pub(super) enum LeaseFailed {
     Canceled,
     Pool(LeaseError),
 }

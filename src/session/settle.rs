@@ -39,6 +39,7 @@ impl<P: Protocol> Session<P> {
             }
             return Ok(());
         }
+        self.opening.forget();
         // SET and its kin touch no data: the session has seen nothing new.
         if judged.reason != Reason::Session || judged.statements > 1 {
             self.mark_freshness(now);
@@ -51,6 +52,9 @@ impl<P: Protocol> Session<P> {
         if held.is_empty() {
             self.reset_if_unsure().await;
             self.give_back_clean().await;
+        } else {
+            // What a RESET took of the values of the sign-in.
+            self.restore().await.map_err(|_| lost())?;
         }
         self.show_pin(held);
         Ok(())
@@ -150,7 +154,7 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         let mut found = lease.memory.difference(outcome.inspection);
-        found.settings = self.hold.found(found.settings, &self.settings);
+        found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
         self.settings = self.startup.overlaid(&found.settings);
         self.asked = Asked::from(&self.settings);
         lease.memory.set_settings(found.settings);
@@ -193,6 +197,7 @@ impl<P: Protocol> Session<P> {
         let endpoint = self.lease.take().map(|lease| lease.endpoint().id);
         self.effects = Effects::empty();
         self.held = Held::empty();
+        self.opening.forget();
         self.hold.lost();
         endpoint
     }

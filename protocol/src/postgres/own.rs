@@ -39,10 +39,11 @@ const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
     match errand {
-        Errand::Rollback => query("ROLLBACK", out),
-        Errand::Discard => query("DISCARD ALL", out),
-        Errand::DiscardSequences => query("DISCARD SEQUENCES", out),
-        Errand::ResetSettings => query("RESET ALL; RESET ROLE", out),
+        Errand::Say(text) => query(text, out),
+        Errand::Rollback => query(b"ROLLBACK", out),
+        Errand::Discard => query(b"DISCARD ALL", out),
+        Errand::DiscardSequences => query(b"DISCARD SEQUENCES", out),
+        Errand::ResetSettings => query(b"RESET ALL; RESET ROLE", out),
         Errand::Inspect { names } => {
             let array = array(names);
             statement(INSPECT, &[array.as_bytes()], out);
@@ -76,9 +77,9 @@ fn apply(changes: &[Change<'_>], out: &mut Vec<u8>) {
     }
 }
 
-fn query(text: &str, out: &mut Vec<u8>) {
+fn query(text: &[u8], out: &mut Vec<u8>) {
     let at = frame::begin(out, b'Q');
-    frame::text(out, text.as_bytes());
+    frame::text(out, text);
     frame::end(out, at);
 }
 
