@@ -46,6 +46,7 @@ async fn exchange<P: Protocol>(
     P::encode_errand(errand, &mut request);
     backend.stream.write_all(&request).await.ok()?;
     backend.stream.flush().await.ok()?;
+    backend.memory.ran_errand();
     let mut reply = P::OwnReply::new();
     let mut bytes = std::mem::take(&mut backend.carry);
     loop {

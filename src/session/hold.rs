@@ -22,6 +22,8 @@ pub(super) struct Hold {
     heard: Vec<Box<str>>,
     /// What nothing shows.
     pub(super) kept: Held,
+    /// The schema was changed, perhaps in a transaction that is still open.
+    pub(super) schema_changes: bool,
     /// Nobody can say what the backend was left with: it is reset before another gets it.
     pub(super) must_reset: bool,
 }

@@ -135,6 +135,10 @@ pub(super) fn judge<P: Protocol>(
     if request.cut {
         judgement.effects |= Effects::UNKNOWN;
     }
+    if request.whole && !tracker.runs(request.bytes) {
+        // Preparing leaves nothing behind.
+        judgement.effects = Effects::empty();
+    }
     if hold::hears(judgement.effects) {
         judgement.heard = router::spelled_settings(request.bytes, hold::HEARD_MAX);
     }

@@ -114,7 +114,7 @@ impl<P: Protocol> Session<P> {
             let message = "the transaction could not be moved to the primary";
             End::Fault(Fault::fatal(Cause::NoBackend, message))
         };
-        self.take_lease(&Judgement::for_primary(), None, deadline).await.map_err(|_| gone())?;
+        self.take_lease(&Judgement::for_primary(), None, Instant::now(), deadline).await.map_err(|_| gone())?;
         self.restore().await.map_err(|trouble| match trouble {
             Trouble::Refused(fault) => End::Fault(fault),
             Trouble::Lost => gone(),

@@ -35,6 +35,8 @@ enum Attempt {
     Done,
     /// A replica refused it.
     Refused([u8; 5]),
+    /// A statement in it must be prepared anew.
+    Stale,
     /// The backend was lost and the client has seen nothing.
     LostUnseen,
 }
@@ -43,7 +45,7 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
         let started = Instant::now();
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
-        if self.lease.is_none() && self.tracker.answer(bytes, self.client.outbox.space()) {
+        if (self.lease.is_none() || self.tracker.is_over()) && self.tracker.answer(bytes, self.client.outbox.space()) {
             self.client.consume(request.len);
             return self.client.flush().await.map_err(|_| End::ClientGone);
         }
@@ -73,7 +75,7 @@ impl<P: Protocol> Session<P> {
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
         match self.attempt(request, None, false).await? {
             Attempt::Done => self.settle(started, judged).await,
-            Attempt::Refused(_) | Attempt::LostUnseen => {
+            Attempt::Refused(_) | Attempt::Stale | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
             }
@@ -129,7 +131,7 @@ impl<P: Protocol> Session<P> {
                     exclude = self.give_back();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
                 }
-                Attempt::LostUnseen => exclude = self.lose_lease(),
+                Attempt::LostUnseen | Attempt::Stale => exclude = self.lose_lease(),
             }
             now = Instant::now();
         }
@@ -184,9 +186,24 @@ impl<P: Protocol> Session<P> {
         retry: Option<fn(&[u8; 5]) -> bool>,
         repeatable: bool,
     ) -> Result<Attempt, End> {
+        // Outside a transaction, all that a failed batch did is undone: it may be sent again.
+        let heals = request.whole && self.txn_idle() && self.client.inbox.first() != Some(&b'Q');
+        match self.send(request, retry, repeatable, heals).await? {
+            Attempt::Stale => self.send(request, retry, repeatable, false).await,
+            ended => Ok(ended),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        request: Request,
+        retry: Option<fn(&[u8; 5]) -> bool>,
+        repeatable: bool,
+        heals: bool,
+    ) -> Result<Attempt, End> {
         let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
         let keep = request.whole && (retry.is_some() || repeatable);
-        let mut relay = Relay::new(request.rest, retry);
+        let mut relay = Relay::new(request.rest, retry, heals);
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let backend = &mut **lease;
         self.tracker.forward(
@@ -196,8 +213,8 @@ impl<P: Protocol> Session<P> {
             &mut backend.outbox,
             self.client.outbox.space(),
         )?;
-        let mut kept = if keep { request.len } else { 0 };
-        if !keep {
+        let mut kept = if keep || heals { request.len } else { 0 };
+        if kept == 0 {
             self.client.consume(request.len);
         }
         loop {
@@ -211,6 +228,10 @@ impl<P: Protocol> Session<P> {
                 Stop::Heard => {
                     self.client.consume(std::mem::take(&mut kept));
                     self.hear(&mut relay)?;
+                }
+                Stop::Stale => {
+                    self.tracker.rewind();
+                    return Ok(Attempt::Stale);
                 }
                 Stop::Refused(code) => {
                     self.tracker.rewind();
@@ -319,6 +340,7 @@ impl<P: Protocol> Session<P> {
         let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
         if judged.effects.contains(router::Effects::DDL) && !own {
             self.service.catalog.doubt();
+            self.hold.schema_changes = true;
         }
         judged.names.drain(..).for_each(|name| self.hold.spell(name));
         judged.heard.drain(..).for_each(|name| self.hold.hear(name));

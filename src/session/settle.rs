@@ -63,6 +63,10 @@ impl<P: Protocol> Session<P> {
     /// Remembers what nothing will show.
     fn note_effects(&mut self, judged: &Judgement) {
         self.hold.note(self.effects);
+        if std::mem::take(&mut self.hold.schema_changes) {
+            self.tracker.schema_changed();
+            self.service.catalog.doubt();
+        }
         if self.tracker.take_discarded() {
             self.hold.discarded();
         }

@@ -47,11 +47,11 @@ pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
         Errand::Inspect { names } => {
             let array = array(names);
             statement(INSPECT, &[array.as_bytes()], out);
-            sync(out);
+            finish(out);
         }
         Errand::Apply(changes) => {
             apply(changes, out);
-            sync(out);
+            finish(out);
         }
     }
 }
@@ -83,7 +83,9 @@ fn query(text: &[u8], out: &mut Vec<u8>) {
     frame::end(out, at);
 }
 
-fn sync(out: &mut Vec<u8>) {
+/// Closes the unnamed statement, so that no client finds it, and ends the batch.
+fn finish(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"C\0\0\0\x06S\0");
     let at = frame::begin(out, b'S');
     frame::end(out, at);
 }
