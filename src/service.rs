@@ -16,7 +16,7 @@ use protocol::{Held, Protocol};
 use router::{Limits, Router, Rule, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trade::Place;
 
@@ -40,6 +40,8 @@ pub struct Service<P: Protocol> {
     pub(crate) query_wait_timeout: Duration,
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
+    /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
+    pub(crate) sequences_asked: AtomicBool,
 }
 
 impl<P: Protocol> Service<P> {
@@ -302,6 +304,7 @@ impl<P: Protocol> Running<P> {
             query_wait_timeout: self.config.query_wait_timeout,
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
+            sequences_asked: AtomicBool::new(false),
         }
     }
 }

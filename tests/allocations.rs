@@ -49,7 +49,7 @@ fn requests_allocate_nothing_in_steady_state() {
     let file = directory.join("allocations.toml");
     std::fs::write(&file, config.to_string()).expect("our own directory");
     std::thread::spawn(move || splitpool::program::run(&file));
-    let login = Login::new(config.postgres, "app", PASSWORD, "app");
+    let login = Login::new(config.port, "app", PASSWORD, "app");
     let replicas: Vec<String> = cluster.replicas.iter().map(|replica| replica.port().to_string()).collect();
     let mut wire = until("reads reach a replica", Duration::from_secs(60), || {
         let mut wire = Wire::login(&login).ok()?;

@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use crate::names::{self, Suspicion};
 use crate::shape::Shape;
 use crate::statement::{self, Statement};
+use crate::touch;
 use crate::words::{self, Verb};
 use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, parse};
 
@@ -84,10 +85,12 @@ impl Router {
         }
         let plan = self.plan(text, lexing);
         let doubt = self.doubt(text, &plan, context);
-        if let (Some(shape), Doubt::None) = (&shape, &doubt) {
+        let settled = matches!(doubt, Doubt::None);
+        let mut route = Self::resolve(&plan, doubt, context);
+        touch::add(text, &plan, context.catalog, &mut route.effects);
+        if let Some(shape) = shape.as_ref().filter(|_| settled && route.effects.is_empty()) {
             self.memory.keep_shape(shape, &plan);
         }
-        let route = Self::resolve(&plan, doubt, context);
         (plan, route)
     }
 
@@ -114,7 +117,9 @@ impl Router {
     /// Decides where a statement goes. `text` is what `plan` was made of; it is read again only if the plan
     /// may be a read and the catalog suspects some name.
     pub fn decide(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Route {
-        Self::resolve(plan, self.doubt(text, plan, context), context)
+        let mut route = Self::resolve(plan, self.doubt(text, plan, context), context);
+        touch::add(text, plan, context.catalog, &mut route.effects);
+        route
     }
 
     /// What the catalog has against a text that looks like a read.

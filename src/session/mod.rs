@@ -11,8 +11,10 @@
 
 mod asked;
 mod errand;
+mod hold;
 mod judge;
 pub mod login;
+mod moving;
 mod relay;
 mod request;
 mod settle;
@@ -68,8 +70,6 @@ pub struct Session<P: Protocol> {
     settings: Settings,
     /// What they ask of routing.
     asked: Asked,
-    /// Settings it has used that no listing shows.
-    names: Vec<Box<str>>,
     lease: Option<Lease<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
@@ -77,6 +77,10 @@ pub struct Session<P: Protocol> {
     held: Held,
     /// What of that the database cannot be asked about.
     unseen: Held,
+    /// What binds it that the backend cannot be asked about.
+    hold: hold::Hold,
+    /// What opened a transaction that runs on a replica.
+    opening: moving::Opening,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,

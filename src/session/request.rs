@@ -35,6 +35,8 @@ enum Attempt {
     Done,
     /// A replica refused it.
     Refused([u8; 5]),
+    /// A statement in it must be prepared anew.
+    Stale,
     /// The backend was lost and the client has seen nothing.
     LostUnseen,
 }
@@ -46,7 +48,9 @@ impl<P: Protocol> Session<P> {
         if request.whole && self.tracker.is_reset(bytes) {
             return self.reset(request.len).await;
         }
-        if self.lease.is_none() && self.tracker.answer(bytes, self.client.outbox.space()) {
+        if (self.lease.is_none() || self.tracker.is_over())
+            && self.tracker.answer(bytes, self.client.outbox.space())
+        {
             self.client.consume(request.len);
             return self.client.flush().await.map_err(|_| End::ClientGone);
         }
@@ -59,7 +63,10 @@ impl<P: Protocol> Session<P> {
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
-            return self.run_bound(request, &judged, started).await;
+            let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
+            let ran = self.run_bound(request, &judged, started).await;
+            self.note_opening(note);
+            return ran;
         }
         if self.service.refuses_transactions() && judged.begins {
             let fault =
@@ -73,7 +80,7 @@ impl<P: Protocol> Session<P> {
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
         match self.attempt(request, None, false).await? {
             Attempt::Done => self.settle(started, judged).await,
-            Attempt::Refused(_) | Attempt::LostUnseen => {
+            Attempt::Refused(_) | Attempt::Stale | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
             }
@@ -110,11 +117,18 @@ impl<P: Protocol> Session<P> {
                     continue;
                 }
             }
+            if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
+                exclude = self.lose_lease();
+                continue;
+            }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
+            let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+            let opening = if on_replica { self.opening_text(&judged, bytes) } else { None };
             let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
             match self.attempt(request, retry, judged.repeatable && request.whole).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
+                    self.note_opening(opening);
                     return self.settle(started, &judged).await;
                 }
                 Attempt::Refused(code) => {
@@ -122,7 +136,7 @@ impl<P: Protocol> Session<P> {
                     exclude = self.give_back();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
                 }
-                Attempt::LostUnseen => exclude = self.lose_lease(),
+                Attempt::LostUnseen | Attempt::Stale => exclude = self.lose_lease(),
             }
             now = Instant::now();
         }
@@ -131,7 +145,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Gets a backend. May be cancelled by the client while it waits.
-    async fn take_lease(
+    pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
@@ -177,9 +191,24 @@ impl<P: Protocol> Session<P> {
         retry: Option<fn(&[u8; 5]) -> bool>,
         repeatable: bool,
     ) -> Result<Attempt, End> {
+        // Outside a transaction, all that a failed batch did is undone: it may be sent again.
+        let heals = request.whole && self.txn_idle() && self.client.inbox.first() != Some(&b'Q');
+        match self.send(request, retry, repeatable, heals).await? {
+            Attempt::Stale => self.send(request, retry, repeatable, false).await,
+            ended => Ok(ended),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        request: Request,
+        retry: Option<fn(&[u8; 5]) -> bool>,
+        repeatable: bool,
+        heals: bool,
+    ) -> Result<Attempt, End> {
         let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
         let keep = request.whole && (retry.is_some() || repeatable);
-        let mut relay = Relay::new(request.rest, retry);
+        let mut relay = Relay::new(request.rest, retry, heals);
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let backend = &mut **lease;
         self.tracker.forward(
@@ -189,8 +218,8 @@ impl<P: Protocol> Session<P> {
             &mut backend.outbox,
             self.client.outbox.space(),
         )?;
-        let mut kept = if keep { request.len } else { 0 };
-        if !keep {
+        let mut kept = if keep || heals { request.len } else { 0 };
+        if kept == 0 {
             self.client.consume(request.len);
         }
         loop {
@@ -204,6 +233,10 @@ impl<P: Protocol> Session<P> {
                 Stop::Heard => {
                     self.client.consume(std::mem::take(&mut kept));
                     self.hear(&mut relay)?;
+                }
+                Stop::Stale => {
+                    self.tracker.rewind();
+                    return Ok(Attempt::Stale);
                 }
                 Stop::Refused(code) => {
                     self.tracker.rewind();
@@ -308,14 +341,14 @@ impl<P: Protocol> Session<P> {
 
     fn remember(&mut self, judged: &mut Judgement) {
         self.effects |= judged.effects;
-        if judged.effects.contains(router::Effects::DDL) {
+        // What is temporary is this session's alone.
+        let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
+        if judged.effects.contains(router::Effects::DDL) && !own {
             self.service.catalog.doubt();
+            self.hold.schema_changes = true;
         }
-        for name in judged.names.drain(..) {
-            if self.names.len() < 256 && !self.names.iter().any(|have| **have == *name) {
-                self.names.push(name.into_boxed_str());
-            }
-        }
+        judged.names.drain(..).for_each(|name| self.hold.spell(name));
+        judged.heard.drain(..).for_each(|name| self.hold.hear(name));
     }
 
     fn txn_idle(&self) -> bool {
@@ -341,7 +374,7 @@ impl<P: Protocol> Session<P> {
 }
 
 /// Why there is no lease.
-enum LeaseFailed {
+pub(super) enum LeaseFailed {
     Canceled,
     Pool(LeaseError),
 }

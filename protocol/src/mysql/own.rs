@@ -37,7 +37,11 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
     match errand {
         Errand::Rollback => reply.simple(query("ROLLBACK", out)),
-        Errand::Discard => {
+        Errand::Say(text) => reply.simple(put(out, &[command::QUERY], text)),
+        // There is nothing of the kind to forget.
+        Errand::DiscardSequences => reply.simple(put(out, &[command::PING], b"")),
+        // The database has no smaller way back to its own settings.
+        Errand::Discard | Errand::ResetSettings => {
             reply.simple(put(out, &[command::RESET_CONNECTION], b""));
             reply.simple(put(out, &[command::SET_OPTION, 1, 0], b""));
             if memory.schema.is_some() {
