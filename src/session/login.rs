@@ -72,6 +72,9 @@ impl Drop for Place {
     }
 }
 
+/// Time to tell a client that it was too slow.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Bytes that may come before the proof.
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
@@ -83,8 +86,8 @@ pub async fn serve<P: Protocol>(
     terms: Arc<LoginTerms>,
     deadline: Duration,
 ) {
-    let login = Box::pin(sign_in(&gate, stream, tls, terms));
-    let Ok(Some((client, greeting))) = tokio::time::timeout(deadline, login).await else { return };
+    let login = Box::pin(sign_in(&gate, stream, tls, terms, Instant::now() + deadline));
+    let Ok(Some((client, greeting))) = tokio::time::timeout(deadline + GRACE, login).await else { return };
     let Some(session) = Box::pin(open(&gate, client, greeting)).await else { return };
     let slot = Arc::clone(&session.slot);
     poll_fn(|cx| {
@@ -116,6 +119,7 @@ async fn sign_in<P: Protocol>(
     stream: Stream,
     tls: Option<Arc<ServerTls>>,
     terms: Arc<LoginTerms>,
+    until: Instant,
 ) -> Option<(Client, Greeting)> {
     let mut client = Client::new(stream);
     let mut login = P::Login::new(terms);
@@ -171,7 +175,15 @@ async fn sign_in<P: Protocol>(
             fed_behind = false;
             continue;
         }
-        let n = poll_fn(|cx| client.poll_receive(cx)).await.ok()?;
+        let receive = poll_fn(|cx| client.poll_receive(cx));
+        let Ok(read) = tokio::time::timeout_at(until.into(), receive).await else {
+            if received == 0 {
+                return None;
+            }
+            let fault = Fault::fatal(Cause::Timeout, "canceling authentication due to timeout");
+            return tell::<P>(client, &fault).await;
+        };
+        let n = read.ok()?;
         received += n;
         if n == 0 || received > BEFORE_PROOF_MAX {
             return None;
@@ -223,6 +235,8 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, greeting: Greetin
         settings: welcome.settings.clone(),
         hold: super::hold::Hold::default(),
         opening: super::moving::Opening::default(),
+        alarm: super::alarm::Alarm::default(),
+        on_primary: false,
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),
