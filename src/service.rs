@@ -7,6 +7,7 @@
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
 use crate::metrics::{ClusterCounters, Metrics};
+use crate::session::alarm::Bounds;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings, Want};
@@ -38,6 +39,7 @@ pub struct Service<P: Protocol> {
     pub(crate) consistency: Consistency,
     pub(crate) mode: PoolMode,
     pub(crate) query_wait_timeout: Duration,
+    pub(crate) bounds: Bounds,
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
@@ -302,6 +304,12 @@ impl<P: Protocol> Running<P> {
             consistency: translate::consistency(consistency),
             mode,
             query_wait_timeout: self.config.query_wait_timeout,
+            bounds: Bounds {
+                query: self.config.query_timeout,
+                transaction: self.config.transaction_timeout,
+                idle_transaction: self.config.idle_transaction_timeout,
+                idle_client: self.config.client_idle_timeout,
+            },
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
             sequences_asked: AtomicBool::new(false),

@@ -128,9 +128,10 @@ impl Source {
             self.effects |= Effects::EXTENSION_STATE | Effects::STATE;
         } else if name == b"_SHARED" || name == b"GD" || name == b"SD" || is(name, "plv8") {
             self.effects |= Effects::EXTENSION_STATE;
-        } else if contains(name, b"advisory") && !contains(name, b"xact") {
-            self.effects |= Effects::STATE;
-        } else if is_temporary(word) || is(name, "hold") {
+        } else if contains(name, b"advisory") && !contains(name, b"xact")
+            || is_temporary(word)
+            || is(name, "hold")
+        {
             self.effects |= Effects::STATE;
         } else if is(name, "pg_settings") || is(name, "session_authorization") {
             self.effects |= Effects::UNKNOWN;
@@ -147,7 +148,7 @@ impl Source {
         let open = rest.next() == Some(Part::Byte(b'('));
         let mut quotes = 0;
         let mut name = None;
-        while let Some(part) = rest.next() {
+        for part in rest {
             match part {
                 Part::Byte(b'\'') => quotes += 1,
                 Part::Byte(b',') => break,

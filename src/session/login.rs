@@ -72,6 +72,9 @@ impl Drop for Place {
     }
 }
 
+/// Time to tell a client that it was too slow.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Bytes that may come before the proof.
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
@@ -104,8 +107,8 @@ async fn admit<P: Protocol>(
     terms: Arc<LoginTerms>,
     deadline: Duration,
 ) -> Option<(Session<P>, Leave<P>)> {
-    let login = sign_in(&gate, stream, tls, terms);
-    let (client, login) = tokio::time::timeout(deadline, login).await.ok()??;
+    let login = sign_in(&gate, stream, tls, terms, Instant::now() + deadline);
+    let (client, login) = tokio::time::timeout(deadline + GRACE, login).await.ok()??;
     let session = open(&gate, client, login).await?;
     let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
     Some((session, guard))
@@ -129,6 +132,7 @@ async fn sign_in<P: Protocol>(
     stream: Stream,
     tls: Option<Arc<ServerTls>>,
     terms: Arc<LoginTerms>,
+    until: Instant,
 ) -> Option<(Client, P::Login)> {
     let mut client = Client::new(stream);
     let mut login = P::Login::new(terms);
@@ -184,7 +188,15 @@ async fn sign_in<P: Protocol>(
             fed_behind = false;
             continue;
         }
-        let n = poll_fn(|cx| client.poll_receive(cx)).await.ok()?;
+        let receive = poll_fn(|cx| client.poll_receive(cx));
+        let Ok(read) = tokio::time::timeout_at(until.into(), receive).await else {
+            if received == 0 {
+                return None;
+            }
+            let fault = Fault::fatal(Cause::Timeout, "canceling authentication due to timeout");
+            return tell(client, login, &fault).await;
+        };
+        let n = read.ok()?;
         received += n;
         if n == 0 || received > BEFORE_PROOF_MAX {
             return None;
@@ -238,6 +250,8 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         settings: welcome.settings.clone(),
         hold: super::hold::Hold::default(),
         opening: super::moving::Opening::default(),
+        alarm: super::alarm::Alarm::default(),
+        on_primary: false,
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),

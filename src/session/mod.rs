@@ -9,6 +9,7 @@
 //! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
 //! backend on the session's behalf is in `errand.rs`.
 
+pub(crate) mod alarm;
 mod asked;
 mod errand;
 mod hold;
@@ -34,6 +35,7 @@ use router::Effects;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use wire::Client;
 
 /// Why a session ends.
@@ -70,6 +72,10 @@ pub struct Session<P: Protocol> {
     settings: Settings,
     /// What they ask of routing.
     asked: Asked,
+    /// What may take how long.
+    alarm: alarm::Alarm,
+    /// Whether its backend was the primary when it was leased.
+    on_primary: bool,
     lease: Option<Lease<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
@@ -89,6 +95,7 @@ pub struct Session<P: Protocol> {
 impl<P: Protocol> Session<P> {
     /// Serves the client until one of both goes.
     async fn run(&mut self) {
+        self.await_client();
         let end = loop {
             let next = match self.next_request().await {
                 Ok(next) => next,
@@ -97,8 +104,17 @@ impl<P: Protocol> Session<P> {
             if let Err(end) = self.request(next).await {
                 break end;
             }
+            self.await_client();
         };
         Box::pin(self.finish(end)).await;
+    }
+
+    /// From now on it is the client's turn.
+    fn await_client(&mut self) {
+        if self.service.bounds != alarm::Bounds::default() {
+            let open = self.tracker.txn() != TxnStatus::Idle;
+            self.alarm.idle(&self.service.bounds, Instant::now(), open);
+        }
     }
 
     /// Between transactions a session takes up the configuration in force.
@@ -150,6 +166,9 @@ impl<P: Protocol> Session<P> {
                     return Poll::Ready(Err(End::Fault(fault)));
                 }
             }
+        }
+        if let Poll::Ready(late) = self.alarm.poll(cx) {
+            return Poll::Ready(Err(End::Fault(late.fault())));
         }
         if !self.client.outbox.is_empty() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(End::ClientGone));

@@ -7,6 +7,7 @@
 //!
 //! It never grows with a reply: what the client does not take stops the reading.
 
+use super::alarm::Late;
 use super::wire::{Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
 use pool::Backend;
 use protocol::tracker::{Tracker, Verdict};
@@ -25,6 +26,8 @@ pub(super) enum Stop {
     Heard,
     /// A replica refused the statement with this code, and nothing was relayed.
     Refused([u8; 5]),
+    /// It takes too long.
+    Late(Late),
     /// A statement must be prepared anew, and nothing was relayed.
     Stale,
     /// The backend is gone. `relayed`: the client has had part of the reply; `torn`: even
@@ -239,8 +242,13 @@ impl Relay {
         })
     }
 
+    /// Whether the client has had a part of a message whose rest has not come.
+    pub(super) fn is_torn(&self) -> bool {
+        self.pass > 0 && self.passes && self.relayed
+    }
+
     fn lost(&self) -> Stop {
-        Stop::BackendLost { relayed: self.relayed, torn: self.pass > 0 && self.passes && self.relayed }
+        Stop::BackendLost { relayed: self.relayed, torn: self.is_torn() }
     }
 
     /// Judges `bytes`, which begin with a header unless a frame is being passed.

@@ -4,6 +4,7 @@
 //! had no byte. A replica that refuses a statement as a write is answered by running it on
 //! the primary, once, and remembering its shape.
 
+use super::alarm::Late;
 use super::errand::Trouble;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
@@ -14,6 +15,8 @@ use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
 use protocol::{Fault, Protocol};
 use router::{Reason, Target};
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// A request at the front of the client's inbox.
@@ -78,7 +81,7 @@ impl<P: Protocol> Session<P> {
 
     /// On the backend that the session has already.
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
-        match self.attempt(request, None, false).await? {
+        match self.attempt(request, None, false, started).await? {
             Attempt::Done => self.settle(started, judged).await,
             Attempt::Refused(_) | Attempt::Stale | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
@@ -125,7 +128,7 @@ impl<P: Protocol> Session<P> {
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
             let opening = if on_replica { self.opening_text(&judged, bytes) } else { None };
             let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
-            match self.attempt(request, retry, judged.repeatable && request.whole).await? {
+            match self.attempt(request, retry, judged.repeatable && request.whole, started).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
                     self.note_opening(opening);
@@ -171,16 +174,15 @@ impl<P: Protocol> Session<P> {
         slot.is_canceled();
         let mut lease = std::pin::pin!(self.service.access.lease(need));
         let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
-            std::task::Poll::Ready(leased) => std::task::Poll::Ready(leased.map_err(LeaseFailed::Pool)),
-            std::task::Poll::Pending if slot.is_canceled() => {
-                std::task::Poll::Ready(Err(LeaseFailed::Canceled))
-            }
-            std::task::Poll::Pending => std::task::Poll::Pending,
+            Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
+            Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
+            Poll::Pending => Poll::Pending,
         })
         .await?;
         let mut lease = leased.lease;
         self.slot.lend(lease.cancel_target());
         self.lease = Some(lease);
+        self.on_primary = leased.landed.is_primary();
         Ok(leased.landed)
     }
 
@@ -190,8 +192,18 @@ impl<P: Protocol> Session<P> {
         request: Request,
         retry: Option<fn(&[u8; 5]) -> bool>,
         repeatable: bool,
+        started: Instant,
     ) -> Result<Attempt, End> {
+        if let Some(lease) = &self.lease
+            && lease.is_outdated()
+            && (self.txn_idle() || (self.on_primary && lease.endpoint().role() != pool::Role::Primary))
+        {
+            let message = "the database server of this session has changed its role or left";
+            self.drop_lease();
+            return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
+        }
         // Outside a transaction, all that a failed batch did is undone: it may be sent again.
+        self.alarm.busy(&self.service.bounds, started);
         let heals = request.whole && self.txn_idle() && self.client.inbox.first() != Some(&b'Q');
         match self.send(request, retry, repeatable, heals).await? {
             Attempt::Stale => self.send(request, retry, repeatable, false).await,
@@ -224,7 +236,11 @@ impl<P: Protocol> Session<P> {
         }
         loop {
             let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
-            let stop = poll_fn(|cx| relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker)).await;
+            let stop = poll_fn(|cx| match self.alarm.poll(cx) {
+                Poll::Ready(late) => Poll::Ready(Stop::Late(late)),
+                Poll::Pending => relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker),
+            })
+            .await;
             match stop {
                 Stop::Over => {
                     self.client.consume(std::mem::take(&mut kept));
@@ -233,6 +249,17 @@ impl<P: Protocol> Session<P> {
                 Stop::Heard => {
                     self.client.consume(std::mem::take(&mut kept));
                     self.hear(&mut relay)?;
+                }
+                Stop::Late(Late::Query) => {
+                    // The database ends the statement with its own error.
+                    self.service.counters.fault(&Late::Query.fault());
+                    let slot = Arc::clone(&self.slot);
+                    tokio::spawn(async move { slot.cancel().await });
+                    self.alarm.canceled(Instant::now());
+                }
+                Stop::Late(late) => {
+                    // Part of a message may be on its way: only a client that waits between two is told.
+                    return Err(if relay.is_torn() { End::ClientGone } else { End::Fault(late.fault()) });
                 }
                 Stop::Stale => {
                     self.tracker.rewind();

@@ -168,12 +168,11 @@ impl PgTracker {
         let length = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
         let (digits, behind) = digits.split_at(length);
         let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
-        let of = |(name, statement): (&Box<[u8]>, _)| -> Option<Box<[u8]>> {
-            let statement: &std::sync::Arc<super::statements::Statement> = statement;
-            (Some(statement.number) == number).then(|| name.clone())
+        let name = if number == Some(0) {
+            Some(self.stranger.clone())
+        } else {
+            self.named.iter().find(|(_, of)| Some(of.number) == number).map(|(name, _)| name.clone())
         };
-        let name =
-            if number == Some(0) { Some(self.stranger.clone()) } else { self.named.iter().find_map(of) };
         let Some(name) = name else { return false };
         let start = frame::begin(out, b'E');
         let mut left = fields;

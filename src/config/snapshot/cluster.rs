@@ -37,6 +37,14 @@ pub struct ClusterConfig {
     pub max_concurrent_logins: u32,
     /// How long a request may wait for a backend of this cluster.
     pub query_wait_timeout: Duration,
+    /// From a request to the end of its reply; then its statement is cancelled. `None` is no bound.
+    pub query_timeout: Option<Duration>,
+    /// From a transaction's first request to its end; then its client is cut off.
+    pub transaction_timeout: Option<Duration>,
+    /// Between two requests of a transaction; then its client is cut off.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Between two requests outside of transactions; then its client is cut off.
+    pub client_idle_timeout: Option<Duration>,
     /// How often each endpoint is probed.
     pub probe_interval: Duration,
     /// How long one probe may take.

@@ -297,7 +297,7 @@ DO $$ BEGIN PERFORM 1; END $$
 --> primary write state @procedure
 
 CALL p(1)
---> primary write state @procedure
+--> primary write unknown @procedure
 
 LOAD 'auto_explain'
 --> primary write library settings
