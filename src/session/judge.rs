@@ -3,6 +3,7 @@
 //! Decides only. A request may hold several statements; it goes where the strictest of them
 //! must go, and leaves behind what any of them may.
 
+use super::kill::{self, Kill};
 use crate::service::Service;
 use pool::Consistency;
 use protocol::Protocol;
@@ -26,6 +27,8 @@ pub(super) struct Judgement {
     pub(super) statements: u32,
     /// Settings it names that no listing shows.
     pub(super) names: Vec<String>,
+    /// What it wants ended on another connection.
+    pub(super) kill: Option<Kill>,
 }
 
 impl Judgement {
@@ -41,6 +44,7 @@ impl Judgement {
             begins: false,
             statements: 0,
             names: Vec::new(),
+            kill: None,
         }
     }
 
@@ -113,6 +117,9 @@ pub(super) fn judge<P: Protocol>(
     tracker.texts(request.bytes, &mut |text| {
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
+        if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
+            judgement.kill = kill::read(text);
+        }
     });
     judgement.close();
     if !request.whole {

@@ -12,6 +12,7 @@
 mod asked;
 mod errand;
 mod judge;
+mod kill;
 pub mod login;
 mod relay;
 mod request;
@@ -58,6 +59,7 @@ pub struct Session<P: Protocol> {
     service: Arc<Service<P>>,
     directory: Arc<Directory<P>>,
     slot: Arc<Slot<P>>,
+    sessions: Arc<Registry<P>>,
     freshness: Freshness,
     user: Box<str>,
     database: Box<str>,
@@ -127,6 +129,9 @@ impl<P: Protocol> Session<P> {
 
     /// Waits for the client, and hears what a backend that it keeps says by itself.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.slot.is_killed() {
+            return Poll::Ready(Err(End::Fault(Fault::fatal(Cause::Terminated, "Connection was killed"))));
+        }
         if self.slot.is_stopping() && self.may_stop() {
             let fault = Fault::fatal(Cause::Shutdown, "terminating connection: the proxy is shutting down");
             return Poll::Ready(Err(End::Fault(fault)));

@@ -129,7 +129,7 @@ impl MyTracker {
                     let table = table.split(|byte| *byte == 0).next().unwrap_or_default();
                     visit(&quoted(b"SHOW COLUMNS FROM ", table));
                 }
-                command::PROCESS_KILL => visit(b"KILL 0"),
+                command::PROCESS_KILL => visit(format!("KILL {}", command.statement()).as_bytes()),
                 _ => {}
             }
         }
@@ -228,7 +228,7 @@ impl MyTracker {
             command::STMT_FETCH | command::STMT_RESET => {
                 return self.on_statement(command, memory, out, client);
             }
-            command::INIT_DB => Owed::Simple { ours: false, option: None },
+            command::INIT_DB | command::PROCESS_KILL => Owed::Simple { ours: false, option: None },
             command::SET_OPTION => {
                 let option = command.front.get(1..3).map(|value| value == [0, 0]);
                 Owed::Simple { ours: false, option }
@@ -489,6 +489,7 @@ fn is_known(tag: u8) -> bool {
             | command::QUERY
             | command::FIELD_LIST
             | command::STATISTICS
+            | command::PROCESS_KILL
             | command::PING
             | command::STMT_PREPARE
             | command::STMT_EXECUTE
