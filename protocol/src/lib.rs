@@ -65,6 +65,10 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// A new key for a client, from `random` bytes; long if the client understands it.
     fn new_cancel_key(random: [u8; 36], long: bool) -> Self::CancelKey;
 
+    /// The key of the connection that clients know by this number, where statements name
+    /// connections by the numbers that clients were given.
+    fn numbered(number: u32) -> Option<Self::CancelKey>;
+
     /// What an error of a replica with this code (as in `Verdict::Failed`) tells.
     fn refusal(code: &[u8; 5]) -> Refusal;
 

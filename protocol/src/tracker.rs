@@ -181,6 +181,10 @@ pub trait Tracker: Send + 'static {
     /// has been taken from the inbox: forgets what it had and appends the answer.
     fn reset(&mut self, out: &mut Vec<u8>);
 
+    /// Appends the answer to a request that was carried out without a backend, or could not be,
+    /// and that has been taken from the inbox. The session goes on.
+    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>);
+
     /// Appends `fault` as the client expects it here. `ready` says that the session goes on:
     /// the client must send its next request.
     fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>);

@@ -4,6 +4,7 @@
 //! must go, and leaves behind what any of them may.
 
 use super::hold;
+use super::kill::{self, Kill};
 use crate::service::Service;
 use pool::Consistency;
 use protocol::Protocol;
@@ -31,6 +32,8 @@ pub(super) struct Judgement {
     pub(super) heard: Vec<String>,
     /// Whether it changes data.
     pub(super) writes: bool,
+    /// What it wants ended on another connection.
+    pub(super) kill: Option<Kill>,
 }
 
 impl Judgement {
@@ -48,6 +51,7 @@ impl Judgement {
             names: Vec::new(),
             heard: Vec::new(),
             writes: false,
+            kill: None,
         }
     }
 
@@ -127,6 +131,9 @@ pub(super) fn judge<P: Protocol>(
     tracker.texts(request.bytes, &mut |text| {
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
+        if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
+            judgement.kill = kill::read(text);
+        }
     });
     judgement.close();
     if !request.whole {

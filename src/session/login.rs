@@ -229,7 +229,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
             return None;
         }
     };
-    let slot = gate.sessions.enter(login.key(), greeting.long_keys)?;
+    let slot = gate.sessions.enter(login.key(), greeting.long_keys, &greeting.user)?;
     login.welcome(&welcome.reported, slot.key(), client.outbox.space());
     if client.flush().await.is_err() {
         gate.sessions.leave(&slot);
@@ -241,6 +241,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         service,
         directory: Arc::clone(&gate.directory),
         slot,
+        sessions: Arc::clone(&gate.sessions),
         freshness: Freshness::default(),
         user: greeting.user.into_boxed_str(),
         database: greeting.database.into_boxed_str(),

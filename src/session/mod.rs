@@ -14,6 +14,7 @@ mod asked;
 mod errand;
 mod hold;
 mod judge;
+mod kill;
 pub mod login;
 mod moving;
 mod relay;
@@ -62,6 +63,7 @@ pub struct Session<P: Protocol> {
     service: Arc<Service<P>>,
     directory: Arc<Directory<P>>,
     slot: Arc<Slot<P>>,
+    sessions: Arc<Registry<P>>,
     freshness: Freshness,
     user: Box<str>,
     database: Box<str>,
@@ -147,6 +149,9 @@ impl<P: Protocol> Session<P> {
 
     /// Waits for the client, and hears what a backend that it keeps says by itself.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.slot.is_killed() {
+            return Poll::Ready(Err(End::Fault(Fault::fatal(Cause::Terminated, "Connection was killed"))));
+        }
         if self.slot.is_stopping() && self.may_stop() {
             let fault = Fault::fatal(Cause::Shutdown, "terminating connection: the proxy is shutting down");
             return Poll::Ready(Err(End::Fault(fault)));

@@ -8,6 +8,7 @@ use super::alarm::Late;
 use super::errand::Trouble;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
+use super::slot::Killed;
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
 use protocol::fault::Cause;
@@ -63,6 +64,11 @@ impl<P: Protocol> Session<P> {
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
         let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong());
+        if let Some(kill) = judged.kill.filter(|_| request.whole && judged.statements == 1)
+            && let Some(key) = P::numbered(kill.number)
+        {
+            return self.kill(&key, kill.connection, request).await;
+        }
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
@@ -77,6 +83,22 @@ impl<P: Protocol> Session<P> {
             return self.refuse(fault, request).await;
         }
         self.run_leased(request, judged, started).await
+    }
+
+    /// Ends what another session runs, as its client asked under the number it was given.
+    async fn kill(&mut self, key: &P::CancelKey, all: bool, request: Request) -> Result<(), End> {
+        let fault = match self.sessions.kill(key, all, &self.user).await {
+            Killed::Yes => None,
+            Killed::Nobody => {
+                Some(Fault::error(Cause::InvalidParameter, "Unknown thread id").code("1094/HY000"))
+            }
+            Killed::NotTheirs => {
+                Some(Fault::error(Cause::NotAllowed, "You are not owner of this thread").code("1095/HY000"))
+            }
+        };
+        self.client.consume(request.len);
+        self.tracker.carried_out(fault.as_ref(), self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
     /// On the backend that the session has already.

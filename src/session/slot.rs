@@ -20,8 +20,10 @@ const CANCEL_MAX: Duration = Duration::from_secs(5);
 /// One session, as others see it.
 pub struct Slot<P: Protocol> {
     key: P::CancelKey,
+    user: Box<str>,
     state: Mutex<State<P>>,
     stopping: AtomicBool,
+    killed: AtomicBool,
     canceled: AtomicBool,
     arrived: Notify,
 }
@@ -48,6 +50,11 @@ impl<P: Protocol> Slot<P> {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Whether somebody has ended the session as such.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -118,6 +125,16 @@ impl<P: Protocol> Slot<P> {
     }
 }
 
+/// What became of a wish to end another's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Killed {
+    Yes,
+    /// There is no such session.
+    Nobody,
+    /// It is another user's.
+    NotTheirs,
+}
+
 /// All sessions of a process.
 pub struct Registry<P: Protocol> {
     slots: Mutex<HashMap<P::CancelKey, Arc<Slot<P>>>>,
@@ -132,7 +149,7 @@ impl<P: Protocol> Default for Registry<P> {
 impl<P: Protocol> Registry<P> {
     /// A slot under a key that no other session has: the one that the client was `told` already,
     /// or a new one. `None` if that key is taken, or there is no randomness to be had.
-    pub fn enter(&self, told: Option<P::CancelKey>, long_keys: bool) -> Option<Arc<Slot<P>>> {
+    pub fn enter(&self, told: Option<P::CancelKey>, long_keys: bool, user: &str) -> Option<Arc<Slot<P>>> {
         let mut slots = self.slots.lock();
         for _ in 0..16 {
             let key = match &told {
@@ -145,8 +162,10 @@ impl<P: Protocol> Registry<P> {
             let state = State { target: None, under_way: 0, waker: None };
             let slot = Arc::new(Slot {
                 key: key.clone(),
+                user: user.into(),
                 state: Mutex::new(state),
                 stopping: AtomicBool::new(false),
+                killed: AtomicBool::new(false),
                 canceled: AtomicBool::new(false),
                 arrived: Notify::new(),
             });
@@ -176,6 +195,24 @@ impl<P: Protocol> Registry<P> {
         let slot = self.slots.lock().get(key).cloned();
         if let Some(slot) = slot {
             slot.cancel().await;
+        }
+    }
+
+    /// Cancels what runs under `key`, and ends that session as well if all of it is meant. A
+    /// user's sessions are that user's alone to end.
+    pub(super) async fn kill(&self, key: &P::CancelKey, all: bool, user: &str) -> Killed {
+        let slot = self.slots.lock().get(key).cloned();
+        match slot {
+            None => Killed::Nobody,
+            Some(slot) if *slot.user != *user => Killed::NotTheirs,
+            Some(slot) => {
+                if all {
+                    slot.killed.store(true, Ordering::Release);
+                    slot.wake();
+                }
+                slot.cancel().await;
+                Killed::Yes
+            }
         }
     }
 

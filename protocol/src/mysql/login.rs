@@ -26,7 +26,7 @@ const NAME_MAX: usize = 80;
 
 /// The first number that clients are given. A database counts from 1, so that its own numbers
 /// and ours are not mistaken for each other.
-const FIRST_NUMBER: u32 = 1 << 31;
+pub const FIRST_NUMBER: u32 = 1 << 31;
 
 /// What is announced while no database has been signed in to.
 const VERSION: &str = "8.0.0-splitpool";

@@ -10,7 +10,6 @@ use super::hello::Hello;
 use super::messages::Changed;
 use super::own::{COLLATION_ID, MULTI_STATEMENTS, SCHEMA};
 use crate::own::Inspection;
-use crate::settings::Change;
 use crate::{Held, Settings};
 use hashbrown::HashMap;
 
@@ -211,13 +210,6 @@ impl MyMemory {
         }
         pairs.push((SCHEMA.into(), settings.value(SCHEMA).unwrap_or(database).into()));
         Settings::new(pairs)
-    }
-
-    /// What must be changed so that a statement can be prepared under `birth`.
-    pub(super) fn away_from<'a>(now: &'a Settings, birth: &'a Settings) -> Vec<Change<'a>> {
-        let mut changes = now.changes(birth);
-        changes.retain(|change| matches!(change, Change::Set(..)));
-        changes
     }
 }
 

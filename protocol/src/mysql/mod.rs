@@ -73,6 +73,11 @@ impl crate::Protocol for MySql {
         CancelKey(u32::from_le_bytes([a, b, c, d]))
     }
 
+    fn numbered(number: u32) -> Option<CancelKey> {
+        // The numbers of databases are small: those are left to the database.
+        (number >= login::FIRST_NUMBER).then_some(CancelKey(number))
+    }
+
     /// The option --read-only or super_read_only, a read-only transaction, a read-only server;
     /// then the ends of a backend that is being stopped.
     fn refusal(code: &[u8; 5]) -> Refusal {

@@ -11,9 +11,10 @@ use super::messages;
 use super::own;
 use super::statements::{Statement, asks_insert_id};
 use super::tracker::{MyTracker, Owed};
-use crate::Fault;
 use crate::fault::Cause;
+use crate::settings::Change;
 use crate::tracker::Memory;
+use crate::{Fault, Settings};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -129,7 +130,7 @@ impl MyTracker {
                     let table = table.split(|byte| *byte == 0).next().unwrap_or_default();
                     visit(&quoted(b"SHOW COLUMNS FROM ", table));
                 }
-                command::PROCESS_KILL => visit(b"KILL 0"),
+                command::PROCESS_KILL => visit(format!("KILL {}", command.statement()).as_bytes()),
                 _ => {}
             }
         }
@@ -228,7 +229,7 @@ impl MyTracker {
             command::STMT_FETCH | command::STMT_RESET => {
                 return self.on_statement(command, memory, out, client);
             }
-            command::INIT_DB => Owed::Simple { ours: false, option: None },
+            command::INIT_DB | command::PROCESS_KILL => Owed::Simple { ours: false, option: None },
             command::SET_OPTION => {
                 let option = command.front.get(1..3).map(|value| value == [0, 0]);
                 Owed::Simple { ours: false, option }
@@ -302,23 +303,21 @@ impl MyTracker {
             return Some(id);
         }
         make_room(memory, out);
-        let now = memory.settings().clone();
-        let birth = &statement.birth;
-        let away = MyMemory::away_from(&now, birth);
-        let mut answers = own::apply(&away, &memory.database, out);
-        for _ in 0..answers {
-            self.owed.push_back(Owed::Simple { ours: true, option: None });
-        }
+        let now = MyMemory::birth(memory.settings(), &memory.database);
+        self.bring(&now, &statement.birth, memory, out);
         frame::put(out, 0, &[&[command::STMT_PREPARE], &*statement.text].concat());
         self.owed.push_back(Owed::Prepare { statement: Arc::clone(statement), ours: true });
-        if answers > 0 {
-            let there = MyMemory::birth(&now, &memory.database);
-            answers = own::apply(&MyMemory::away_from(birth, &there), &memory.database, out);
-            for _ in 0..answers {
-                self.owed.push_back(Owed::Simple { ours: true, option: None });
-            }
-        }
+        self.bring(&statement.birth, &now, memory, out);
         None
+    }
+
+    /// Takes the backend from one set of settings to another, and will not tell the client.
+    fn bring(&mut self, from: &Settings, to: &Settings, memory: &MyMemory, out: &mut Vec<u8>) {
+        let mut changes = from.changes(to);
+        changes.retain(|change| matches!(change, Change::Set(..)));
+        for _ in 0..own::apply(&changes, &memory.database, out) {
+            self.owed.push_back(Owed::Simple { ours: true, option: None });
+        }
     }
 
     fn execute(
@@ -389,16 +388,18 @@ impl MyTracker {
 
     fn long_data(&mut self, command: &Command<'_>, memory: &mut MyMemory, out: &mut Vec<u8>) -> Sent {
         let name = command.statement();
-        let Some(slot) = self.slots.get_mut(&name) else {
+        let Some(slot) = self.slots.get(&name) else {
             // A database says nothing here and complains at the EXECUTE. What is cut must go
             // somewhere: it goes to a statement that there never is.
             command.put_renamed(u32::MAX - 1, out);
             self.open = true;
             return Sent::Yes;
         };
-        slot.long = true;
         let statement = Arc::clone(&slot.statement);
         let Some(id) = self.require(&statement, memory, out) else { return Sent::NotYet };
+        if let Some(slot) = self.slots.get_mut(&name) {
+            slot.long = true;
+        }
         command.put_renamed(id, out);
         self.open = true;
         Sent::Yes
@@ -489,6 +490,7 @@ fn is_known(tag: u8) -> bool {
             | command::QUERY
             | command::FIELD_LIST
             | command::STATISTICS
+            | command::PROCESS_KILL
             | command::PING
             | command::STMT_PREPARE
             | command::STMT_EXECUTE

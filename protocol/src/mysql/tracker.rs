@@ -261,6 +261,15 @@ impl Tracker for MyTracker {
         self.say_ok(sequence, out);
     }
 
+    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>) {
+        self.scanned = 0;
+        match fault {
+            Some(fault) => messages::fault(fault, self.sequence, true, out),
+            None => self.say_ok(self.sequence, out),
+        }
+        self.sequence = 0;
+    }
+
     fn fault(&mut self, fault: &Fault, _ready: bool, out: &mut Vec<u8>) {
         messages::fault(fault, self.sequence, true, out);
         self.sequence = 0;

@@ -72,6 +72,10 @@ impl crate::Protocol for Postgres {
         startup::new_key(random, long)
     }
 
+    fn numbered(_number: u32) -> Option<CancelKey> {
+        None
+    }
+
     /// Read-only transaction; then feature not on a standby, recovery in progress, conflict with
     /// recovery, and the ends of a backend that is being stopped.
     fn refusal(code: &[u8; 5]) -> Refusal {

@@ -307,6 +307,14 @@ impl Tracker for PgTracker {
 
     fn reset(&mut self, _out: &mut Vec<u8>) {}
 
+    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>) {
+        self.scanned = 0;
+        if let Some(fault) = fault {
+            messages::fault(fault, out);
+        }
+        messages::ready(out, b'I');
+    }
+
     fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>) {
         messages::fault(fault, out);
         if ready {

@@ -1,0 +1,206 @@
+//! The two halves of a MySQL handshake, ours, against each other: every way to sign in, right
+//! and wrong, delivered in pieces and with bytes changed.
+
+#![allow(clippy::unwrap_used)]
+
+use protocol::handshake::{
+    AuthMethod, Credential, Dial, DialError, DialStep, DialTerms, DialTls, Login, LoginStep, LoginTerms,
+    Verifier,
+};
+use protocol::mysql::{MyDial, MyLogin};
+use protocol::tracker::Memory;
+use protocol::{Fault, Secret};
+use std::sync::Arc;
+
+fn terms(plugin: &str, tls: bool) -> LoginTerms {
+    let announced = [("version", "10.11.9-MariaDB"), ("default_authentication_plugin", plugin)];
+    LoginTerms {
+        tls_offered: tls,
+        tls_required: false,
+        method: AuthMethod::Scram,
+        mock_secret: Arc::new([5; 32]),
+        announced: Arc::new(announced.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()),
+        next_number: Arc::default(),
+    }
+}
+
+fn dial(password: Option<&str>, tls: DialTls) -> MyDial {
+    MyDial::new(DialTerms {
+        user: "u".to_owned(),
+        password: password.map(|password| Secret::new(password.to_owned())),
+        database: "app".to_owned(),
+        tls,
+        flavour: 0,
+    })
+}
+
+fn known(text: &str) -> Verifier {
+    let secret = Secret::new(text.to_owned());
+    let credential =
+        if text.starts_with('*') { Credential::Verifier(secret) } else { Credential::Password(secret) };
+    Verifier { method: AuthMethod::Scram, credential, stretched: None }
+}
+
+#[derive(Debug)]
+enum End {
+    Both,
+    Refused(Fault),
+    DialFailed(DialError),
+}
+
+/// Lets both talk, at most `piece` bytes at a time; `spoil` changes what the client sends.
+fn converse(
+    mut login: MyLogin,
+    mut dial: MyDial,
+    verifier: Option<&Verifier>,
+    piece: usize,
+    mut spoil: impl FnMut(&mut Vec<u8>),
+) -> Option<End> {
+    let (mut to_client, mut to_server, mut at_client, mut at_server) = (vec![], vec![], vec![], vec![]);
+    login.start(&mut to_client);
+    dial.start(&mut to_server);
+    let mut welcome = false;
+    for _ in 0..2000 {
+        let n = piece.min(to_client.len());
+        at_client.extend(to_client.drain(..n));
+        let mut said = Vec::new();
+        let (used, step) = match dial.feed(&at_client, &mut said) {
+            Ok(step) => step,
+            Err(error) => return Some(End::DialFailed(error)),
+        };
+        at_client.drain(..used);
+        match step {
+            DialStep::More => {}
+            DialStep::UpgradeTls => {
+                spoil(&mut said);
+                let (used, step) = match login.feed(&said, &mut to_client) {
+                    Ok(step) => step,
+                    Err(fault) => return Some(End::Refused(fault)),
+                };
+                if used != said.len() || !matches!(step, LoginStep::UpgradeTls) {
+                    return None;
+                }
+                said.clear();
+                login.tls_started(None);
+                dial.tls_started(None, &mut said);
+            }
+            DialStep::Done(memory) => {
+                assert!(memory.reported().iter().any(|(name, _)| name == "version"));
+                return Some(End::Both);
+            }
+        }
+        spoil(&mut said);
+        to_server.extend(said);
+        let n = piece.min(to_server.len());
+        at_server.extend(to_server.drain(..n));
+        if welcome {
+            // What comes now is the session's: the trackers are switched on.
+            if at_server.len() > 4 && to_server.is_empty() {
+                to_client.extend_from_slice(b"\x07\0\0\x01\0\0\0\x02\0\0\0");
+                at_server.clear();
+            }
+            continue;
+        }
+        let (used, mut step) = match login.feed(&at_server, &mut to_client) {
+            Ok(step) => step,
+            Err(fault) => return Some(End::Refused(fault)),
+        };
+        at_server.drain(..used);
+        if matches!(step, LoginStep::Identify) {
+            step = match login.credential(verifier, &mut to_client) {
+                Ok(step) => step,
+                Err(fault) => return Some(End::Refused(fault)),
+            };
+        }
+        if matches!(step, LoginStep::Done) {
+            let key = login.key().unwrap();
+            login.welcome(&[], &key, &mut to_client);
+            welcome = true;
+        }
+    }
+    None
+}
+
+#[test]
+fn every_way_in_and_none_other() {
+    let stored = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
+    for plugin in ["mysql_native_password", "caching_sha2_password"] {
+        for piece in [1, 7, 4096] {
+            for (known_as, password, good) in [
+                (Some("secret"), Some("secret"), true),
+                (Some("secret"), Some("Secret"), false),
+                (Some("secret"), None, false),
+                (Some("secret"), Some(""), false),
+                (None, Some("secret"), false),
+                (None, None, false),
+                (Some(stored), Some("secret"), true),
+                (Some(stored), Some("Secret"), false),
+                (Some("*nonsense"), Some("secret"), false),
+                (Some("SCRAM-SHA-256$4096"), Some("secret"), false),
+            ] {
+                let login = MyLogin::new(Arc::new(terms(plugin, false)));
+                let verifier = known_as.map(known);
+                let end = converse(login, dial(password, DialTls::Off), verifier.as_ref(), piece, |_| {});
+                match end.unwrap() {
+                    End::Both => assert!(good, "{plugin} {known_as:?} {password:?} {piece}"),
+                    End::Refused(fault) => {
+                        assert!(!good, "{plugin} {known_as:?} {password:?} {piece} {fault:?}");
+                        assert!(fault.message.starts_with("Access denied"), "{fault:?}");
+                    }
+                    End::DialFailed(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tls_is_asked_for_before_a_name_is_told() {
+    for (offered, wanted, good) in
+        [(true, DialTls::Require, true), (true, DialTls::Prefer, true), (false, DialTls::Require, false)]
+    {
+        let login = MyLogin::new(Arc::new(terms("caching_sha2_password", offered)));
+        let end = converse(login, dial(Some("secret"), wanted), Some(&known("secret")), 4096, |_| {});
+        match end.unwrap() {
+            End::Both => assert!(good),
+            End::DialFailed(DialError::Insufficient(_)) => assert!(!good),
+            other => panic!("{other:?}"),
+        }
+    }
+    let required = LoginTerms { tls_required: true, ..terms("caching_sha2_password", true) };
+    let login = MyLogin::new(Arc::new(required));
+    let end = converse(login, dial(Some("secret"), DialTls::Off), Some(&known("secret")), 4096, |_| {});
+    let Some(End::Refused(fault)) = end else { panic!("{end:?}") };
+    assert!(fault.message.contains("insecure"), "{fault:?}");
+}
+
+#[test]
+fn changed_bytes_do_no_harm() {
+    let mut random = fastrand::Rng::with_seed(9);
+    for _ in 0..3_000 {
+        let login = MyLogin::new(Arc::new(terms("mysql_native_password", random.bool())));
+        let tls = if random.bool() { DialTls::Prefer } else { DialTls::Off };
+        let mut changes = random.usize(1..3);
+        let spoil = |bytes: &mut Vec<u8>| {
+            // The user's name and the schema's stand behind the fixed part and are asserted on.
+            let end = bytes.len().min(36);
+            if end > 0 && changes > 0 {
+                changes -= 1;
+                let at = random.usize(..end);
+                bytes[at] = random.u8(..);
+            }
+        };
+        let _ = converse(login, dial(Some("secret"), tls), Some(&known("secret")), 4096, spoil);
+    }
+    for _ in 0..20_000 {
+        let mut greeting = b"\x50\0\0\0\x0a10.11.1-MariaDB\0\x05\0\0\0abcdefgh\0".to_vec();
+        greeting.extend_from_slice(&[0xff, 0xff, 45, 2, 0, 0xff, 0xff, 21]);
+        greeting.extend_from_slice(b"\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0mysql_native_password\0");
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..greeting.len());
+            greeting[at] = random.u8(..);
+        }
+        let mut dial = dial(Some("secret"), DialTls::Off);
+        let _ = dial.feed(&greeting, &mut Vec::new());
+    }
+}
