@@ -47,7 +47,7 @@ impl Held {
         (Self::SESSION_MODE, "session_mode"),
         (Self::HIDDEN_SETTING, "hidden_setting"),
         (Self::LIBRARY, "library"),
-        (Self::SEED, "seed"),
+        (Self::SEED, "random_seed"),
         (Self::EXTENSION_STATE, "extension_state"),
         (Self::SEQUENCE, "sequence"),
     ];
