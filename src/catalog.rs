@@ -21,6 +21,8 @@ mod sources;
 const CATALOGS_MAX: usize = 256;
 /// Between two attempts to read one.
 const PAUSE: Duration = Duration::from_millis(500);
+/// From a call of an unknown function to the next reading.
+const WONDER: Duration = Duration::from_secs(1);
 /// How long reading may take.
 const READ_MAX: Duration = Duration::from_secs(30);
 
@@ -61,12 +63,18 @@ const RELATIONS: &str = "WITH RECURSIVE direct(oid) AS ( \
 pub struct Slot {
     current: ArcSwap<Catalog>,
     wanted: Notify,
+    wondered: Notify,
 }
 
 impl Slot {
     /// What is known now.
     pub fn current(&self) -> Guard<Arc<Catalog>> {
         self.current.load()
+    }
+
+    /// Somebody called what is not known: it may have been made elsewhere.
+    pub fn wonder(&self) {
+        self.wondered.notify_one();
     }
 
     /// Something was created, altered or dropped: nothing is known until it is read again.
@@ -101,8 +109,11 @@ impl Catalogs {
         if slots.len() >= CATALOGS_MAX {
             slots.clear();
         }
-        let slot =
-            Arc::new(Slot { current: ArcSwap::from_pointee(Catalog::unknown()), wanted: Notify::new() });
+        let slot = Arc::new(Slot {
+            current: ArcSwap::from_pointee(Catalog::unknown()),
+            wanted: Notify::new(),
+            wondered: Notify::new(),
+        });
         slots.insert(database.to_owned(), Arc::clone(&slot));
         (self.read)(database.to_owned(), Arc::clone(&slot));
         slot
@@ -130,6 +141,10 @@ async fn keep<P: Protocol>(
             () = held.wanted.notified() => {
                 // The transaction that changed something may not have committed yet.
                 tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            () = held.wondered.notified() => {
+                // Names that nobody knows are called again and again.
+                tokio::time::sleep(WONDER).await;
             }
             () = tokio::time::sleep(pause) => {}
         }

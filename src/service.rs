@@ -40,6 +40,7 @@ pub struct Service<P: Protocol> {
     pub(crate) mode: PoolMode,
     pub(crate) query_wait_timeout: Duration,
     pub(crate) bounds: Bounds,
+    pub(crate) pins: config::Pins,
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
@@ -310,6 +311,7 @@ impl<P: Protocol> Running<P> {
                 idle_transaction: self.config.idle_transaction_timeout,
                 idle_client: self.config.client_idle_timeout,
             },
+            pins: self.config.pins,
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
             sequences_asked: AtomicBool::new(false),

@@ -54,7 +54,7 @@ impl Held {
         (Self::NEXT_TRANSACTION, "next_transaction"),
         (Self::HIDDEN_SETTING, "hidden_setting"),
         (Self::LIBRARY, "library"),
-        (Self::SEED, "seed"),
+        (Self::SEED, "random_seed"),
         (Self::EXTENSION_STATE, "extension_state"),
         (Self::SEQUENCE, "sequence"),
     ];

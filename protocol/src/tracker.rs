@@ -196,6 +196,9 @@ pub trait Tracker: Send + 'static {
     /// succeed if it is forwarded once more. Asking clears it.
     fn take_stale(&mut self) -> bool;
 
+    /// The open transaction has failed: appends what makes the client send its next request.
+    fn fail(&mut self, out: &mut Vec<u8>);
+
     /// The session has changed the schema: what was prepared before may be out of date.
     fn schema_changed(&self);
 

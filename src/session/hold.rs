@@ -22,8 +22,10 @@ pub(super) struct Hold {
     heard: Vec<Box<str>>,
     /// What nothing shows.
     pub(super) kept: Held,
-    /// The schema was changed, perhaps in a transaction that is still open.
+    /// The schema was changed.
     pub(super) schema_changes: bool,
+    /// It was, in a transaction that was still open then: only its end shows the change to others.
+    pub(super) schema_waits: bool,
     /// Nobody can say what the backend was left with: it is reset before another gets it.
     pub(super) must_reset: bool,
 }
@@ -38,6 +40,23 @@ pub(super) const fn hears(effects: Effects) -> bool {
     effects.intersects(
         Effects::SETTINGS.union(Effects::UNKNOWN).union(Effects::STATE).union(Effects::HIDDEN_SETTING),
     )
+}
+
+/// What a statement with these effects would bind its session by, if it does what it says.
+pub(super) fn would_hold(effects: Effects) -> Held {
+    let pairs = [
+        (Effects::TEMP_TABLE, Held::TEMP_TABLE),
+        (Effects::ADVISORY_LOCK, Held::SESSION_LOCK),
+        (Effects::LISTEN, Held::LISTEN),
+        (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
+        (Effects::SEQUENCE_ASKED, Held::SEQUENCE),
+    ];
+    let of = |sum: Held, (effect, held): (Effects, Held)| {
+        if effects.contains(effect) { sum.union(held) } else { sum }
+    };
+    let prepares = effects.contains(Effects::SQL_PREPARE) && !effects.contains(Effects::DISCARD);
+    let prepared = if prepares { Held::SQL_PREPARE } else { Held::empty() };
+    pairs.into_iter().fold(kept(effects).union(prepared), of)
 }
 
 /// What these bind a session by although nothing shows it.

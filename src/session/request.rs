@@ -5,15 +5,17 @@
 //! the primary, once, and remembering its shape.
 
 use super::alarm::Late;
-use super::errand::Trouble;
+use super::errand::{self, Trouble};
+use super::hold;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::slot::Killed;
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
 use protocol::fault::Cause;
+use protocol::own::Errand;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
-use protocol::{Fault, Protocol};
+use protocol::{Fault, Held, Protocol};
 use router::{Reason, Target};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -68,6 +70,11 @@ impl<P: Protocol> Session<P> {
             && let Some(key) = P::numbered(kill.number)
         {
             return self.kill(&key, kill.connection, request).await;
+        }
+        let refused = self.service.pins.refused;
+        let open = self.tracker.txn() != TxnStatus::Failed;
+        if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
+            return self.refuse_pin(hold::would_hold(judged.effects), request).await;
         }
         self.remember(&mut judged);
         if self.lease.is_some() {
@@ -377,6 +384,39 @@ impl<P: Protocol> Session<P> {
         self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
+    /// The operator does not want a session to be bound by this.
+    async fn refuse_pin(&mut self, features: Held, request: Request) -> Result<(), End> {
+        let (_, name) = Held::ALL
+            .into_iter()
+            .find(|(held, _)| features.contains(*held) && self.service.pins.refused.contains(*held))
+            .unwrap_or_default();
+        self.service.counters.refused_pin(features);
+        let message = format!("the proxy's configuration does not allow this in pooled sessions: {name}");
+        let fault = Fault::error(Cause::NotSupported, message).hint(
+            "The statement would tie a session to one database connection; see pins in the configuration.",
+        );
+        if self.tracker.txn() != TxnStatus::Open || !request.whole {
+            return self.refuse(fault, request).await;
+        }
+        // An error fails the transaction, so it must fail in the database as well.
+        let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
+        let failed = errand::run(
+            lease,
+            &Errand::Say(b"ROLLBACK TO SAVEPOINT splitpool_refused_this"),
+            &mut Vec::new(),
+        )
+        .await;
+        if !failed.is_ok_and(|outcome| outcome.error.is_some()) {
+            return Err(End::Fault(fault));
+        }
+        self.tracker.rewind();
+        self.client.consume(request.len);
+        self.service.counters.fault(&fault);
+        self.tracker.fault(&fault, false, self.client.outbox.space());
+        self.tracker.fail(self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)
+    }
+
     /// A replica refused the request as a write: its shape is a write from now on.
     fn learn(&self, request: Request, code: [u8; 5]) {
         self.service.counters.second_chance();
@@ -395,6 +435,9 @@ impl<P: Protocol> Session<P> {
         if judged.effects.contains(router::Effects::DDL) && !own {
             self.service.catalog.doubt();
             self.hold.schema_changes = true;
+        }
+        if judged.reason == Reason::UnknownFunction {
+            self.service.catalog.wonder();
         }
         judged.names.drain(..).for_each(|name| self.hold.spell(name));
         judged.heard.drain(..).for_each(|name| self.hold.hear(name));

@@ -34,6 +34,7 @@ impl<P: Protocol> Session<P> {
                 let message = "transactions are not allowed in statement pool mode";
                 return Err(End::Fault(Fault::fatal(Cause::NotSupported, message)));
             }
+            self.hold.schema_waits |= self.hold.schema_changes;
             if judged.effects.contains(Effects::SETTINGS) && self.tracker.txn() == TxnStatus::Open {
                 self.keep_startup().await?;
             }
@@ -52,8 +53,8 @@ impl<P: Protocol> Session<P> {
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
         }
-        let held =
-            self.held.union(self.hold.kept).union(self.tracker.held()).union(self.service.always_held());
+        let held = self.held.union(self.hold.kept).without(self.service.pins.allowed);
+        let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
             self.reset_if_unsure().await;
             self.give_back_clean().await;
@@ -70,6 +71,8 @@ impl<P: Protocol> Session<P> {
         self.hold.note(self.effects);
         if std::mem::take(&mut self.hold.schema_changes) {
             self.tracker.schema_changed();
+        }
+        if std::mem::take(&mut self.hold.schema_waits) {
             self.service.catalog.doubt();
         }
         if self.tracker.take_discarded() {

@@ -312,6 +312,9 @@ impl Tracker for MyTracker {
         false
     }
 
+    /// An error leaves a transaction as it is, and the error itself was all that the client waits for.
+    fn fail(&mut self, _: &mut Vec<u8>) {}
+
     fn schema_changed(&self) {}
 
     fn runs(&self, _: &[u8]) -> bool {

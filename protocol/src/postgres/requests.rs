@@ -78,7 +78,11 @@ impl PgTracker {
         }
         let alone = parts(request).all(|part| match part.head.tag {
             b'S' => true,
-            b'C' => part.body.first() == Some(&b'S') && part.head.len() == part.whole.len(),
+            b'C' => {
+                let named = part.body.split_first().filter(|(kind, _)| **kind == b'S');
+                part.head.len() == part.whole.len()
+                    && named.is_some_and(|(_, name)| split_text(name).is_some())
+            }
             _ => false,
         });
         if !alone || self.unkept > 0 {

@@ -363,6 +363,11 @@ impl Tracker for PgTracker {
         std::mem::take(&mut self.stale)
     }
 
+    fn fail(&mut self, out: &mut Vec<u8>) {
+        self.txn = TxnStatus::Failed;
+        messages::ready(out, b'E');
+    }
+
     fn schema_changed(&self) {
         self.registry.schema_changed();
     }

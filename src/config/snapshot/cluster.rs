@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Address, Secret};
 use crate::config::choice::choice;
+use protocol::Held;
 
 /// `[clusters.NAME]`: a primary and its replicas.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,8 @@ pub struct ClusterConfig {
     pub probe: ProbeLogin,
     /// How often the functions of the database are read anew; `None` is only after DDL.
     pub catalog_refresh: Option<Duration>,
+    /// What happens where a session would have to keep its backend.
+    pub pins: Pins,
     /// Encryption towards its endpoints.
     pub tls: BackendTls,
     /// At least one, no address twice, at most one `Primary`, not all `Replica`.
@@ -76,6 +79,27 @@ pub struct ProbeLogin {
     pub password: Option<Secret>,
     /// The database to connect to; empty for none (MySQL).
     pub dbname: String,
+}
+
+/// `[clusters.NAME.pins]`: what is not pinned, which is the default. No feature is in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Statements that would bind their session are refused.
+    pub refused: Held,
+    /// The session is not bound; what it made stays on the backend, for whoever comes next.
+    pub allowed: Held,
+}
+
+choice! {
+    /// What happens where a session would have to keep its backend.
+    pub enum PinChoice {
+        /// It keeps it until the reason is gone.
+        Pin = "pin",
+        /// The statement is refused.
+        Error = "error",
+        /// Nothing: the session may miss what it made, and others may meet it.
+        Allow = "allow",
+    }
 }
 
 choice! {
