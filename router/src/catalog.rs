@@ -229,6 +229,30 @@ impl CatalogBuilder {
         self
     }
 
+    /// Adds a stored function of MySQL or MariaDB, whose name no case tells apart. `reads` says that it is
+    /// declared to change no data, and that nothing in its body speaks against that.
+    pub fn add_routine(&mut self, schema: &str, name: &str, reads: bool, may_set_state: bool) -> &mut Self {
+        let (schema, name) = (schema.to_lowercase(), name.to_lowercase());
+        let judgement = if reads { Judgement::Reads } else { Judgement::Writes { may_set_state } };
+        let overloads = self.catalog.functions.entry(name.as_str().into()).or_default();
+        overloads.push((schema.into(), judgement));
+        // Some version may have a built-in function of that name.
+        if reads { self } else { self.add_suspect(&name) }
+    }
+
+    /// Adds a name that no text may have that is to run on a replica, in whatever case: a view over a function
+    /// that writes.
+    pub fn add_suspect(&mut self, name: &str) -> &mut Self {
+        let name = name.to_lowercase();
+        let is_part =
+            |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii();
+        // A name with other characters in it is known by its longest part.
+        let part = name.split(|letter| !is_part(letter)).max_by_key(|part| part.len()).unwrap_or_default();
+        let part = if part.is_empty() { "select" } else { part };
+        self.catalog.suspects.insert(part.into());
+        self
+    }
+
     /// Adds a relation that must not be read on a replica: a view that reaches a volatile function, a foreign
     /// table, an unlogged or temporary table.
     pub fn add_unsafe_relation(&mut self, schema: &str, name: &str) -> &mut Self {

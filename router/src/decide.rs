@@ -133,7 +133,11 @@ fn look_up(detail: &Detail, catalog: &Catalog) -> Verdict {
     let mut verdict = Verdict::CLEAN;
     for name in &detail.functions {
         verdict.effects |= catalog.called(&name.name);
-        match judge(name, catalog) {
+        let judgement = match detail.user_functions {
+            true => catalog.function(name.schema.as_deref(), &name.name),
+            false => judge(name, catalog),
+        };
+        match judgement {
             Judgement::Reads => {}
             Judgement::Unknown => verdict.unknown = true,
             Judgement::Writes { may_set_state } => verdict.call(may_set_state),

@@ -41,8 +41,22 @@ impl Effects {
     pub const SEQUENCE: Self = Self(1 << 14);
     /// `currval` or `lastval` is asked.
     pub const SEQUENCE_ASKED: Self = Self(1 << 15);
+    /// A user variable may have been assigned (MySQL).
+    pub const USER_VARIABLES: Self = Self(1 << 16);
+    /// Tables, or the whole server, may be locked for the session (MySQL).
+    pub const TABLE_LOCK: Self = Self(1 << 17);
+    /// A table may be open for `HANDLER` (MySQL).
+    pub const HANDLER: Self = Self(1 << 18);
+    /// The next transaction alone has characteristics of its own (MySQL).
+    pub const NEXT_TRANSACTION: Self = Self(1 << 19);
+    /// The next statement may ask for the number of rows that `LIMIT` hid (MySQL).
+    pub const FOUND_ROWS: Self = Self(1 << 20);
+    /// A branch of a distributed transaction may be open (MySQL).
+    pub const XA: Self = Self(1 << 21);
+    /// `LAST_INSERT_ID(value)` was set by hand (MySQL).
+    pub const LAST_INSERT_ID: Self = Self(1 << 22);
 
-    const NAMES: [(Self, &'static str); 16] = [
+    const NAMES: [(Self, &'static str); 23] = [
         (Self::SETTINGS, "settings"),
         (Self::TEMP_TABLE, "temp_table"),
         (Self::ADVISORY_LOCK, "advisory_lock"),
@@ -59,6 +73,13 @@ impl Effects {
         (Self::EXTENSION_STATE, "extension_state"),
         (Self::SEQUENCE, "sequence"),
         (Self::SEQUENCE_ASKED, "sequence_asked"),
+        (Self::USER_VARIABLES, "user_variables"),
+        (Self::TABLE_LOCK, "table_lock"),
+        (Self::HANDLER, "handler"),
+        (Self::NEXT_TRANSACTION, "next_transaction"),
+        (Self::FOUND_ROWS, "found_rows"),
+        (Self::XA, "xa"),
+        (Self::LAST_INSERT_ID, "last_insert_id"),
     ];
 
     /// No effect.

@@ -124,7 +124,7 @@ pub(super) fn judge<P: Protocol>(
     request: &Seen<'_>,
     strong: bool,
 ) -> Judgement {
-    let lexing = Lexing { trusted: tracker.lexing_trusted() };
+    let lexing = Lexing::trusted(tracker.lexing_trusted());
     let catalog = service.catalog.current();
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();
