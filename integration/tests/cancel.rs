@@ -166,9 +166,9 @@ fn a_copy_can_be_cancelled() {
 fn a_cancel_that_arrives_at_another_process_is_passed_on() {
     let stage = Stage::new(0, |config| config);
     let mut configs = [Config::of(&stage.cluster), Config::of(&stage.cluster), Config::of(&stage.cluster)];
-    let ports = configs.each_ref().map(|config| config.postgres);
+    let ports = configs.each_ref().map(|config| config.port);
     for config in &mut configs {
-        let own = config.postgres;
+        let own = config.port;
         let peers = ports.map(|port| format!("localhost:{port}")).join(", ");
         config.extra = format!("\n[general]\npeer_address = \"127.0.0.1:{own}\"\npeers = \"{peers}\"\n");
     }
@@ -211,7 +211,12 @@ fn ten_thousand_races_between_cancelling_finishing_and_reusing() {
                     random ^= random << 13;
                     random ^= random >> 7;
                     random ^= random << 17;
-                    let sql = ["SELECT 1", "SELECT pg_sleep(0.001)", "BEGIN; SELECT 1; COMMIT", "SELECT set_config('app.x', '1', false)"];
+                    let sql = [
+                        "SELECT 1",
+                        "SELECT pg_sleep(0.001)",
+                        "BEGIN; SELECT 1; COMMIT",
+                        "SELECT set_config('app.x', '1', false)",
+                    ];
                     let sql = sql[(random % 4) as usize];
                     let cancels = random >> 8 & 1 == 1;
                     wire.send(&frame::query(sql)).unwrap();
@@ -254,7 +259,8 @@ fn ten_thousand_races_between_cancelling_finishing_and_reusing() {
             let end = Raise(&over);
             let strange: u32 = racers.into_iter().map(|racer| racer.join().expect("a racer ends")).sum();
             drop(end);
-            strange + bystanders.into_iter().map(|thread| thread.join().expect("a bystander ends")).sum::<u32>()
+            strange
+                + bystanders.into_iter().map(|thread| thread.join().expect("a bystander ends")).sum::<u32>()
         });
         hit
     });

@@ -80,7 +80,10 @@ impl PgTracker {
             b'S' => part.body.is_empty() && part.head.body == 0,
             b'C' => {
                 let named = part.body.split_first().filter(|(kind, _)| **kind == b'S');
-                part.head.len() == part.whole.len() && named.and_then(|(_, name)| split_text(name)).is_some_and(|(_, behind)| behind.is_empty())
+                part.head.len() == part.whole.len()
+                    && named
+                        .and_then(|(_, name)| split_text(name))
+                        .is_some_and(|(_, behind)| behind.is_empty())
             }
             _ => false,
         });
