@@ -212,6 +212,7 @@ impl<P: Protocol> Session<P> {
             self.client.outbox.space(),
         )?;
         let mut kept = if keep { request.len } else { 0 };
+        relay.kept = kept;
         if !keep {
             self.client.consume(request.len);
         }
@@ -225,6 +226,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Stop::Heard => {
                     self.client.consume(std::mem::take(&mut kept));
+                    relay.kept = 0;
                     self.hear(&mut relay)?;
                 }
                 Stop::Refused(code) => {
