@@ -225,7 +225,10 @@ impl crate::tracker::Memory for MyMemory {
     }
 
     fn set_settings(&mut self, settings: Settings) {
-        self.schema = settings.value(SCHEMA).map(Into::into);
+        // One that signed in without a schema and got one never is without again.
+        if !self.database.is_empty() || self.schema.is_none() {
+            self.schema = settings.value(SCHEMA).map(Into::into);
+        }
         self.multi_statements = settings.value(MULTI_STATEMENTS).map(|value| value == "1");
         self.changed.clear();
         self.something = false;
