@@ -35,22 +35,25 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
     match errand {
-        Errand::Rollback => reply.simple(query("ROLLBACK", out)),
+        Errand::Rollback => {
+            query("ROLLBACK", out);
+            reply.simple(1);
+        }
         Errand::Discard => {
-            reply.simple(put(out, &[command::RESET_CONNECTION], b""));
-            reply.simple(put(out, &[command::SET_OPTION, 1, 0], b""));
+            put(out, &[command::RESET_CONNECTION], b"");
+            put(out, &[command::SET_OPTION, 1, 0], b"");
             if memory.schema.is_some() {
-                reply.simple(put(out, &[command::INIT_DB], memory.database.as_bytes()));
+                put(out, &[command::INIT_DB], memory.database.as_bytes());
             }
-            reply.simple(query(TRACK, out));
+            query(TRACK, out);
+            reply.simple(3 + usize::from(memory.schema.is_some()));
         }
         Errand::Apply(changes) => {
-            for _ in 0..apply(changes, &memory.database, out) {
-                reply.simple(());
+            let answers = apply(changes, &memory.database, out);
+            if answers == 0 {
+                put(out, &[command::PING], b"");
             }
-            if reply.waits.is_empty() {
-                reply.simple(put(out, &[command::PING], b""));
-            }
+            reply.simple(answers.max(1));
         }
         Errand::Inspect { .. } => {
             let mut text = "SELECT ".to_owned();
@@ -206,8 +209,9 @@ impl MyOwnReply {
         }
     }
 
-    fn simple(&mut self, (): ()) {
-        self.waits.push_back(Waits::Simple);
+    /// So many plain answers are to come.
+    fn simple(&mut self, answers: usize) {
+        self.waits.extend(std::iter::repeat_with(|| Waits::Simple).take(answers));
     }
 }
 
