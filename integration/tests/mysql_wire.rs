@@ -146,7 +146,7 @@ fn settings(make: Make) {
     });
     assert_eq!(seen, stage.cluster.replicas[0].port().to_string());
     // The way back to the beginning.
-    one.with_driver(async |conn| conn.reset().await).unwrap();
+    one.with_driver(async |conn| conn.reset().await).expect("a reset");
     assert_eq!(one.value("SELECT @@character_set_client"), "utf8mb4");
 }
 
@@ -199,7 +199,7 @@ fn statements(make: Make) {
             let number = session.with_driver(async |conn| {
                 conn.exec_first::<i64, _, _>("SELECT ? + 1", (value as i64,)).await
             });
-            assert_eq!(number.unwrap(), Some(value as i64 + 1));
+            assert_eq!(number.expect("a number"), Some(value as i64 + 1));
             if round % 3 == 0 {
                 session.query("BEGIN").ok();
                 assert_eq!(session.execute("SELECT concat(?, ?)", &["a", "b"]).value(), "ab");
