@@ -15,10 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+mod sources;
+
 /// Catalogs of one cluster that are kept up to date at a time.
 const CATALOGS_MAX: usize = 256;
 /// Between two attempts to read one.
 const PAUSE: Duration = Duration::from_millis(500);
+/// From a call of an unknown function to the next reading.
+const WONDER: Duration = Duration::from_secs(1);
 /// How long reading may take.
 const READ_MAX: Duration = Duration::from_secs(30);
 
@@ -28,8 +32,7 @@ const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, \
     CASE WHEN p.prokind = 'a' AND EXISTS (SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc s \
         ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, \
                      a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
-        WHERE a.aggfnoid = p.oid AND s.provolatile = 'v') THEN 'v' ELSE p.provolatile::text END, p.prokind::text, \
-    (p.provolatile = 'v' OR p.proconfig IS NOT NULL OR p.prosrc ~* '(set_config|\\mset\\M)') \
+        WHERE a.aggfnoid = p.oid AND s.provolatile = 'v') THEN 'v' ELSE p.provolatile::text END, p.prokind::text \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
     WHERE p.oid >= 16384 OR (n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema')";
 const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_catalog.pg_operator o \
@@ -60,6 +63,7 @@ const RELATIONS: &str = "WITH RECURSIVE direct(oid) AS ( \
 pub struct Slot {
     current: ArcSwap<Catalog>,
     wanted: Notify,
+    wondered: Notify,
 }
 
 impl Slot {
@@ -68,9 +72,14 @@ impl Slot {
         self.current.load()
     }
 
+    /// Somebody called what is not known: it may have been made elsewhere.
+    pub fn wonder(&self) {
+        self.wondered.notify_one();
+    }
+
     /// Something was created, altered or dropped: nothing is known until it is read again.
     pub fn doubt(&self) {
-        self.current.store(Arc::new(Catalog::unknown()));
+        self.current.store(Arc::new(self.current.load().doubted()));
         self.wanted.notify_one();
     }
 }
@@ -105,8 +114,11 @@ impl Catalogs {
         if slots.len() >= CATALOGS_MAX {
             slots.clear();
         }
-        let slot =
-            Arc::new(Slot { current: ArcSwap::from_pointee(Catalog::unknown()), wanted: Notify::new() });
+        let slot = Arc::new(Slot {
+            current: ArcSwap::from_pointee(Catalog::unknown()),
+            wanted: Notify::new(),
+            wondered: Notify::new(),
+        });
         slots.insert(database.to_owned(), Arc::clone(&slot));
         (self.read)(database.to_owned(), Arc::clone(&slot));
         slot
@@ -135,6 +147,10 @@ async fn keep<P: Protocol>(
                 // The transaction that changed something may not have committed yet.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            () = held.wondered.notified() => {
+                // Names that nobody knows are called again and again.
+                tokio::time::sleep(WONDER).await;
+            }
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -146,8 +162,8 @@ async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<
     let connection = tokio::spawn(connection);
     let mut catalog = router::CatalogBuilder::new();
     for row in client.query(FUNCTIONS, &[]).await.map_err(told)? {
-        let (schema, name, volatility, kind, sets): (&str, &str, &str, &str, bool) =
-            (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+        let (schema, name, volatility, kind): (&str, &str, &str, &str) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
         let volatility = match volatility {
             "i" => Volatility::Immutable,
             "s" => Volatility::Stable,
@@ -159,7 +175,8 @@ async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<
             "p" => FunctionKind::Procedure,
             _ => FunctionKind::Function,
         };
-        catalog.add_function(schema, name, volatility, kind, sets);
+        // What it does to its session is read from its source.
+        catalog.add_function(schema, name, volatility, kind, false);
     }
     for row in client.query(OPERATORS, &[]).await.map_err(told)? {
         catalog.add_volatile_operator(row.get(0));
@@ -170,6 +187,7 @@ async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<
     for row in client.query(RELATIONS, &[]).await.map_err(told)? {
         catalog.add_unsafe_relation(row.get(0), row.get(1));
     }
+    sources::read(&client, &mut catalog).await.map_err(told)?;
     drop(client);
     let _ = connection.await;
     Ok(catalog.build())

@@ -21,7 +21,7 @@ pub fn explain(snapshot: &Snapshot, cluster: Option<&str>, sql: &str) -> Result<
         None => return Err("there are several clusters: name one with --cluster".to_owned()),
     };
     let router = Router::new(Trade::of(config).dialect, Limits::default(), rules(config)?);
-    let plan = router.plan(sql.as_bytes(), Lexing { trusted: true });
+    let plan = router.plan(sql.as_bytes(), Lexing::TRUSTED);
     let catalog = Catalog::unknown();
     let strong = config.consistency == crate::config::Consistency::Strong;
     let route = router.decide(sql.as_bytes(), &plan, &Context { catalog: &catalog, strong });

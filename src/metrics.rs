@@ -46,6 +46,8 @@ pub struct Metrics {
     statements: Family<StatementLabels, Counter>,
     second_chances: Family<ClusterLabels, Counter>,
     pinned: Family<PinLabels, Gauge>,
+    pins: Family<PinLabels, Counter>,
+    refused_pins: Family<PinLabels, Counter>,
     faults: Family<FaultLabels, Counter>,
     clusters: Mutex<HashMap<String, Arc<ClusterCounters>>>,
     sessions: Gauge,
@@ -64,7 +66,8 @@ pub struct ClusterCounters {
     /// By target (replica, primary) and reason.
     statements: [Vec<Counter>; 2],
     second_chances: Counter,
-    pinned: Vec<(Held, Gauge)>,
+    pinned: Vec<(Held, Gauge, Counter)>,
+    refused_pins: Vec<(Held, Counter)>,
     faults: Family<FaultLabels, Counter>,
 }
 
@@ -85,15 +88,25 @@ impl ClusterCounters {
 
     /// A session's pins changed.
     pub fn pinned(&self, before: Held, now: Held) {
-        for (held, gauge) in &self.pinned {
+        for (held, gauge, pins) in &self.pinned {
             match (before.contains(*held), now.contains(*held)) {
                 (false, true) => {
                     gauge.inc();
+                    pins.inc();
                 }
                 (true, false) => {
                     gauge.dec();
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// A statement was refused because it would have bound its session.
+    pub fn refused_pin(&self, feature: Held) {
+        for (held, counter) in &self.refused_pins {
+            if feature.contains(*held) {
+                counter.inc();
             }
         }
     }
@@ -112,6 +125,8 @@ impl Default for Metrics {
             statements: Family::default(),
             second_chances: Family::default(),
             pinned: Family::default(),
+            pins: Family::default(),
+            refused_pins: Family::default(),
             faults: Family::default(),
             clusters: Mutex::default(),
             sessions: Gauge::default(),
@@ -129,6 +144,12 @@ impl Default for Metrics {
             "pinned_sessions",
             "Sessions that keep their backend, by what for",
             new.pinned.clone(),
+        );
+        registry.register("pins", "Sessions that began to keep their backend, by what for", new.pins.clone());
+        registry.register(
+            "refused_pins",
+            "Statements refused because they would have bound their session",
+            new.refused_pins.clone(),
         );
         registry.register("faults", "Errors of the proxy's own that clients were told", new.faults.clone());
         registry.register("sessions", "Clients that are signed in", new.sessions.clone());
@@ -160,7 +181,12 @@ impl Metrics {
             Reason::ALL.iter().map(|reason| self.statements.get_or_create_owned(&labels(reason))).collect()
         };
         let pin = |(held, reason): (Held, &'static str)| {
-            (held, self.pinned.get_or_create_owned(&PinLabels { cluster: name.to_owned(), reason }))
+            let labels = PinLabels { cluster: name.to_owned(), reason };
+            (held, self.pinned.get_or_create_owned(&labels), self.pins.get_or_create_owned(&labels))
+        };
+        let refused = |(held, reason): (Held, &'static str)| {
+            let labels = PinLabels { cluster: name.to_owned(), reason };
+            (held, self.refused_pins.get_or_create_owned(&labels))
         };
         ClusterCounters {
             cluster: name.to_owned(),
@@ -169,6 +195,7 @@ impl Metrics {
                 .second_chances
                 .get_or_create_owned(&ClusterLabels { cluster: name.to_owned() }),
             pinned: Held::ALL.into_iter().map(pin).collect(),
+            refused_pins: Held::ALL.into_iter().map(refused).collect(),
             faults: self.faults.clone(),
         }
     }

@@ -7,6 +7,7 @@
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
 use crate::metrics::{ClusterCounters, Metrics};
+use crate::session::alarm::Bounds;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings, Want};
@@ -16,7 +17,7 @@ use protocol::{Held, Protocol};
 use router::{Limits, Router, Rule, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trade::Place;
 
@@ -38,8 +39,12 @@ pub struct Service<P: Protocol> {
     pub(crate) consistency: Consistency,
     pub(crate) mode: PoolMode,
     pub(crate) query_wait_timeout: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) pins: config::Pins,
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
+    /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
+    pub(crate) sequences_asked: AtomicBool,
 }
 
 impl<P: Protocol> Service<P> {
@@ -300,8 +305,16 @@ impl<P: Protocol> Running<P> {
             consistency: translate::consistency(consistency),
             mode,
             query_wait_timeout: self.config.query_wait_timeout,
+            bounds: Bounds {
+                query: self.config.query_timeout,
+                transaction: self.config.transaction_timeout,
+                idle_transaction: self.config.idle_transaction_timeout,
+                idle_client: self.config.client_idle_timeout,
+            },
+            pins: self.config.pins,
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
+            sequences_asked: AtomicBool::new(false),
         }
     }
 }

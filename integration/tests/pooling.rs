@@ -1,19 +1,37 @@
 //! Many clients over few backends, and nothing of one to be seen by another.
 
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use integration::{Stage, Wire, frame, holds};
 
-/// Two backends for everyone: whoever comes next gets what the last one left.
-fn narrow() -> &'static Stage {
+/// Two backends for everyone: whoever comes next gets what the last one left. One test at a time, because two
+/// that each hold one backend and wait for another would wait for each other.
+fn narrow() -> Narrow {
     static STAGE: OnceLock<Stage> = OnceLock::new();
-    STAGE.get_or_init(|| {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let stage = STAGE.get_or_init(|| {
         let stage = Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "10s"));
         stage.cluster.prepare("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 20) n");
         stage
-    })
+    });
+    Narrow { stage, _turn: turn }
+}
+
+struct Narrow {
+    stage: &'static Stage,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Narrow {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        self.stage
+    }
 }
 
 #[test]

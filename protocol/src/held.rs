@@ -27,8 +27,22 @@ impl Held {
     /// A wish for the next transaction only.
     pub const NEXT_TRANSACTION: Self = Self(1 << 8);
 
+    /// A setting that cannot be asked for, because nobody knows its name.
+    pub const HIDDEN_SETTING: Self = Self(1 << 9);
+    /// A library was loaded into the backend.
+    pub const LIBRARY: Self = Self(1 << 10);
+    /// The session's random numbers follow a seed.
+    pub const SEED: Self = Self(1 << 11);
+    /// Something that extensions or languages keep, such as connections or variables.
+    pub const EXTENSION_STATE: Self = Self(1 << 12);
+    /// What `currval` and `lastval` tell.
+    pub const SEQUENCE: Self = Self(1 << 13);
+
+    /// What no question shows and no command undoes: the backend is closed after it.
+    pub const LASTING: Self = Self::LIBRARY.union(Self::SEED).union(Self::EXTENSION_STATE);
+
     /// Every member with its name in metrics and logs.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::TEMP_TABLE, "temp_table"),
         (Self::SESSION_LOCK, "session_lock"),
         (Self::LISTEN, "listen"),
@@ -38,6 +52,11 @@ impl Held {
         (Self::SESSION_MODE, "session_mode"),
         (Self::USER_VARIABLE, "user_variable"),
         (Self::NEXT_TRANSACTION, "next_transaction"),
+        (Self::HIDDEN_SETTING, "hidden_setting"),
+        (Self::LIBRARY, "library"),
+        (Self::SEED, "random_seed"),
+        (Self::EXTENSION_STATE, "extension_state"),
+        (Self::SEQUENCE, "sequence"),
     ];
 
     /// Nothing is held.
@@ -65,6 +84,17 @@ impl Held {
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// Whether anything of `other` is held.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The names of what is held, for an operator.

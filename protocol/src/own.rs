@@ -17,6 +17,12 @@ pub enum Errand<'a> {
         /// Custom settings to ask for one by one.
         names: &'a [Box<str>],
     },
+    /// Return all settings, and the role, to those of a fresh connection.
+    ResetSettings,
+    /// Forget what sequences told.
+    DiscardSequences,
+    /// A statement that the client has said before, in the database's text.
+    Say(&'a [u8]),
     /// End an open transaction without its effects.
     Rollback,
     /// Return to the state of a fresh connection.

@@ -50,6 +50,8 @@ pub enum Verdict {
     Swallow,
     /// It is the client's and says that a statement failed, with this code.
     Failed([u8; 5]),
+    /// The same, but the client is told what is behind it instead: names of ours are not shown.
+    Reworded([u8; 5]),
 }
 
 /// What an error of a replica tells.
@@ -76,6 +78,10 @@ pub trait Memory: Send + 'static {
     /// Of what an inspection of this backend found, that by which the session differs from a
     /// fresh connection.
     fn difference(&self, found: Inspection) -> Inspection;
+    /// An errand has run on it: forgets what that replaced.
+    fn ran_errand(&mut self);
+    /// `Errand::ResetSettings` has run: forgets what that wiped out.
+    fn settings_reset(&mut self);
     /// Forgets all that a return to a fresh state wipes out.
     fn wiped(&mut self);
     /// The values that the database reported at sign-in.
@@ -185,6 +191,22 @@ pub trait Tracker: Send + 'static {
 
     /// What keeps this session on its backend, as far as the messages alone tell.
     fn held(&self) -> Held;
+
+    /// Whether the request just failed only because a statement's preparation is out of date, so that it will
+    /// succeed if it is forwarded once more. Asking clears it.
+    fn take_stale(&mut self) -> bool;
+
+    /// The open transaction has failed: appends what makes the client send its next request.
+    fn fail(&mut self, out: &mut Vec<u8>);
+
+    /// The session has changed the schema: what was prepared before may be out of date.
+    fn schema_changed(&self);
+
+    /// Whether `request` runs anything, rather than only prepares it.
+    fn runs(&self, request: &[u8]) -> bool;
+
+    /// Whether the client itself returned its session to the state of a fresh one. Asking clears it.
+    fn take_discarded(&mut self) -> bool;
 
     /// Whether the session's texts follow the default rules of quoting and encoding.
     fn lexing_trusted(&self) -> bool;

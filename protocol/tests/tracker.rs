@@ -92,7 +92,7 @@ impl Stage {
             match self.tracker.on_backend(head, &frame[head.header..], &mut self.memory, &mut after).unwrap()
             {
                 Verdict::Relay | Verdict::Failed(_) => self.to_client.extend_from_slice(frame),
-                Verdict::Swallow => {}
+                Verdict::Swallow | Verdict::Reworded(_) => {}
             }
             self.to_client.extend_from_slice(&after);
             at += head.len();

@@ -4,11 +4,14 @@
 //! overload in every schema, because neither argument types nor the search path are known here: one volatile
 //! overload spoils the name. Nothing known is not nothing there: an absent function is unknown.
 
+use std::sync::Arc;
+
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::functions;
+use crate::closure::{Closure, Owner, Sources};
+use crate::{Effects, functions};
 
 type Map<V> = HashMap<Box<str>, V, RandomState>;
 type Set = HashSet<Box<str>, RandomState>;
@@ -75,6 +78,7 @@ pub struct Catalog {
     attributes: Set,
     /// Names that make a text worth a second look although the lexer settled it.
     suspects: Set,
+    closure: Arc<Closure>,
     loaded: bool,
     /// Tells it from all others of the process; zero is nobody's.
     id: u64,
@@ -83,10 +87,20 @@ pub struct Catalog {
 /// The number of the catalog that was closed last.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
+fn next_id() -> u64 {
+    LAST_ID.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl Catalog {
     /// Nothing is known: every user function is unknown, no relation is suspected.
     pub fn unknown() -> Self {
-        Self::default()
+        Self { id: next_id(), ..Self::default() }
+    }
+
+    /// Something may have changed: nothing is known any more but what relations ran by themselves.
+    #[must_use]
+    pub fn doubted(&self) -> Self {
+        Self { closure: Arc::clone(&self.closure), ..Self::unknown() }
     }
 
     /// Whether a catalog was loaded at all.
@@ -101,7 +115,7 @@ impl Catalog {
 
     /// Under which number verdicts on texts may be remembered: the same for all catalogs that suspect nothing.
     pub(crate) fn verdicts(&self) -> u64 {
-        if self.has_suspects() { self.id } else { 0 }
+        if self.has_suspects() || self.has_touchy() { self.id } else { 0 }
     }
 
     pub(crate) fn is_suspect(&self, name: &str) -> bool {
@@ -133,6 +147,26 @@ impl Catalog {
             .is_some_and(|schemas| schema.is_none_or(|schema| schemas.iter().any(|of| **of == *schema)))
     }
 
+    /// What calling a function of this name may leave behind, as its source and those that it calls tell.
+    pub(crate) fn called(&self, name: &str) -> Effects {
+        self.closure.called(name)
+    }
+
+    /// Whether a statement may leave something behind by the relations that it names.
+    pub(crate) fn has_touchy(&self) -> bool {
+        !self.loaded || !self.closure.is_empty()
+    }
+
+    /// What a statement that names this relation may leave behind.
+    pub(crate) fn touched(&self, name: &str, writes: bool) -> Effects {
+        self.closure.touched(name, writes)
+    }
+
+    /// Settings with a dot in their name that the database's own functions may set.
+    pub fn settings(&self) -> &[Box<str>] {
+        &self.closure.settings
+    }
+
     /// Whether some operator of this symbol may write.
     pub fn is_volatile_operator(&self, symbol: &str) -> bool {
         self.operators.contains(symbol)
@@ -143,12 +177,13 @@ impl Catalog {
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
     catalog: Catalog,
+    sources: Sources,
 }
 
 impl CatalogBuilder {
     /// An empty catalog that counts as loaded.
     pub fn new() -> Self {
-        Self { catalog: Catalog { loaded: true, ..Catalog::default() } }
+        Self { catalog: Catalog { loaded: true, ..Catalog::default() }, sources: Sources::default() }
     }
 
     /// Adds one overload. Names are as `pg_proc` has them. `may_set_state` says that the body could change
@@ -179,6 +214,45 @@ impl CatalogBuilder {
         self
     }
 
+    /// Adds the source of a function, or of what a relation runs by itself: the text of a trigger, a default, a
+    /// check, a view, a policy; for a relation that refers to another, the other's name. `name` is the function's
+    /// or the relation's. For functions whose effects on the session are read from their source, call
+    /// [`CatalogBuilder::add_function`] with `may_set_state` false.
+    pub fn add_source(&mut self, owner: Owner, name: &str, text: &str) -> &mut Self {
+        self.sources.add(owner, name, text.as_bytes());
+        self
+    }
+
+    /// Adds a function whose source cannot be read, and that may do anything it likes to its session.
+    pub fn add_opaque(&mut self, name: &str) -> &mut Self {
+        self.sources.add_known(name, Effects::UNKNOWN);
+        self
+    }
+
+    /// Adds a stored function of MySQL or MariaDB, whose name no case tells apart. `reads` says that it is
+    /// declared to change no data, and that nothing in its body speaks against that.
+    pub fn add_routine(&mut self, schema: &str, name: &str, reads: bool, may_set_state: bool) -> &mut Self {
+        let (schema, name) = (schema.to_lowercase(), name.to_lowercase());
+        let judgement = if reads { Judgement::Reads } else { Judgement::Writes { may_set_state } };
+        let overloads = self.catalog.functions.entry(name.as_str().into()).or_default();
+        overloads.push((schema.into(), judgement));
+        // Some version may have a built-in function of that name.
+        if reads { self } else { self.add_suspect(&name) }
+    }
+
+    /// Adds a name that no text may have that is to run on a replica, in whatever case: a view over a function
+    /// that writes.
+    pub fn add_suspect(&mut self, name: &str) -> &mut Self {
+        let name = name.to_lowercase();
+        let is_part =
+            |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii();
+        // A name with other characters in it is known by its longest part.
+        let part = name.split(|letter| !is_part(letter)).max_by_key(|part| part.len()).unwrap_or_default();
+        let part = if part.is_empty() { "select" } else { part };
+        self.catalog.suspects.insert(part.into());
+        self
+    }
+
     /// Adds a relation that must not be read on a replica: a view that reaches a volatile function, a foreign
     /// table, an unlogged or temporary table.
     pub fn add_unsafe_relation(&mut self, schema: &str, name: &str) -> &mut Self {
@@ -201,7 +275,21 @@ impl CatalogBuilder {
     }
 
     /// Closes the catalog.
-    pub fn build(self) -> Catalog {
-        Catalog { id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1, ..self.catalog }
+    pub fn build(mut self) -> Catalog {
+        let closure = self.sources.close();
+        for (name, overloads) in &mut self.catalog.functions {
+            if closure.called(name).is_empty() {
+                continue;
+            }
+            // Whatever its label says: what leaves something behind must not run on a replica.
+            for (_, judgement) in overloads {
+                *judgement = judgement.worse(Judgement::Writes { may_set_state: false });
+            }
+            if functions::is_listed(name.as_bytes()) {
+                self.catalog.suspects.insert(name.clone());
+            }
+        }
+        self.catalog.closure = Arc::new(closure);
+        Catalog { id: next_id(), ..self.catalog }
     }
 }

@@ -115,7 +115,7 @@ fn set(scan: &mut Scan<'_>) -> Plan {
     }
     let mut effects = Effects::SETTINGS;
     if name.is_any(&[b"seed"]) {
-        effects |= Effects::UNKNOWN;
+        effects |= Effects::SEED;
     }
     // The value may make temporary objects reachable without their schema's name.
     let custom = rest_of_setting(scan, &mut effects);

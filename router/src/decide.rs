@@ -92,6 +92,7 @@ fn transaction(plan: &Plan, context: &Context<'_>) -> (Target, Reason) {
 /// What the names of a text come to.
 struct Verdict {
     unknown: bool,
+    effects: Effects,
     writes: bool,
     may_set_state: bool,
     /// Something other than a function speaks against a replica.
@@ -99,7 +100,13 @@ struct Verdict {
 }
 
 impl Verdict {
-    const CLEAN: Self = Self { unknown: false, writes: false, may_set_state: false, unsafe_name: None };
+    const CLEAN: Self = Self {
+        unknown: false,
+        effects: Effects::empty(),
+        writes: false,
+        may_set_state: false,
+        unsafe_name: None,
+    };
 
     fn call(&mut self, may_set_state: bool) {
         self.writes = true;
@@ -118,20 +125,26 @@ impl Verdict {
 
     fn effects(&self, vouched: bool) -> Effects {
         let unknown = self.may_set_state || (self.unknown && !vouched);
-        if unknown { Effects::UNKNOWN } else { Effects::empty() }
+        if unknown { self.effects | Effects::UNKNOWN } else { self.effects }
     }
 }
 
 fn look_up(detail: &Detail, catalog: &Catalog) -> Verdict {
     let mut verdict = Verdict::CLEAN;
     for name in &detail.functions {
-        match judge(name, catalog) {
+        verdict.effects |= catalog.called(&name.name);
+        let judgement = match detail.user_functions {
+            true => catalog.function(name.schema.as_deref(), &name.name),
+            false => judge(name, catalog),
+        };
+        match judgement {
             Judgement::Reads => {}
             Judgement::Unknown => verdict.unknown = true,
             Judgement::Writes { may_set_state } => verdict.call(may_set_state),
         }
     }
     for field in &detail.fields {
+        verdict.effects |= catalog.called(field);
         // A name that the catalog does not know as a function is a field, once there is a catalog.
         match catalog.function(None, field) {
             Judgement::Writes { may_set_state } => verdict.call(may_set_state),

@@ -20,14 +20,43 @@ impl Effects {
     pub const SQL_PREPARE: Self = Self(1 << 4);
     /// A cursor declared `WITH HOLD` may be open.
     pub const HOLD_CURSOR: Self = Self(1 << 5);
-    /// Anything: `DO`, `CALL`, functions nobody knows, text nobody could read.
+    /// Anything, also what no question to the backend shows: functions nobody knows, text nobody could read.
     pub const UNKNOWN: Self = Self(1 << 6);
     /// An object was created, altered or dropped: what is known of the catalog may be out of date.
     pub const DDL: Self = Self(1 << 7);
     /// State may be gone (`DISCARD`, `UNLISTEN`, `DEALLOCATE`, `CLOSE`, `DROP`, an unlock): look again.
     pub const DISCARD: Self = Self(1 << 8);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    /// Something that a question to the backend shows, as far as is known from the sources of functions.
+    pub const STATE: Self = Self(1 << 9);
+    /// A setting under a name that nobody can know, so that it cannot be asked for.
+    pub const HIDDEN_SETTING: Self = Self(1 << 10);
+    /// A library is loaded, for as long as the backend lives.
+    pub const LIBRARY: Self = Self(1 << 11);
+    /// The random numbers of the session follow a seed.
+    pub const SEED: Self = Self(1 << 12);
+    /// Extensions or languages keep something in the session, such as connections or variables.
+    pub const EXTENSION_STATE: Self = Self(1 << 13);
+    /// A sequence was used: `currval` and `lastval` may be asked for it.
+    pub const SEQUENCE: Self = Self(1 << 14);
+    /// `currval` or `lastval` is asked.
+    pub const SEQUENCE_ASKED: Self = Self(1 << 15);
+    /// A user variable may have been assigned (MySQL).
+    pub const USER_VARIABLES: Self = Self(1 << 16);
+    /// Tables, or the whole server, may be locked for the session (MySQL).
+    pub const TABLE_LOCK: Self = Self(1 << 17);
+    /// A table may be open for `HANDLER` (MySQL).
+    pub const HANDLER: Self = Self(1 << 18);
+    /// The next transaction alone has characteristics of its own (MySQL).
+    pub const NEXT_TRANSACTION: Self = Self(1 << 19);
+    /// The next statement may ask for the number of rows that `LIMIT` hid (MySQL).
+    pub const FOUND_ROWS: Self = Self(1 << 20);
+    /// A branch of a distributed transaction may be open (MySQL).
+    pub const XA: Self = Self(1 << 21);
+    /// `LAST_INSERT_ID(value)` was set by hand (MySQL).
+    pub const LAST_INSERT_ID: Self = Self(1 << 22);
+
+    const NAMES: [(Self, &'static str); 23] = [
         (Self::SETTINGS, "settings"),
         (Self::TEMP_TABLE, "temp_table"),
         (Self::ADVISORY_LOCK, "advisory_lock"),
@@ -37,6 +66,20 @@ impl Effects {
         (Self::UNKNOWN, "unknown"),
         (Self::DDL, "ddl"),
         (Self::DISCARD, "discard"),
+        (Self::STATE, "state"),
+        (Self::HIDDEN_SETTING, "hidden_setting"),
+        (Self::LIBRARY, "library"),
+        (Self::SEED, "seed"),
+        (Self::EXTENSION_STATE, "extension_state"),
+        (Self::SEQUENCE, "sequence"),
+        (Self::SEQUENCE_ASKED, "sequence_asked"),
+        (Self::USER_VARIABLES, "user_variables"),
+        (Self::TABLE_LOCK, "table_lock"),
+        (Self::HANDLER, "handler"),
+        (Self::NEXT_TRANSACTION, "next_transaction"),
+        (Self::FOUND_ROWS, "found_rows"),
+        (Self::XA, "xa"),
+        (Self::LAST_INSERT_ID, "last_insert_id"),
     ];
 
     /// No effect.

@@ -36,6 +36,9 @@ pub(crate) fn builtin(name: &[u8]) -> Builtin {
     if let Some(effects) = advisory(name) {
         return Builtin::Primary(Reason::AdvisoryLock, effects);
     }
+    if let Some(effects) = keeps(name) {
+        return Builtin::Primary(Reason::SideEffect, effects);
+    }
     if runs_text(name) {
         return Builtin::Primary(Reason::SideEffect, Effects::UNKNOWN);
     }
@@ -74,9 +77,20 @@ fn advisory(name: &[u8]) -> Option<Effects> {
     }
 }
 
-/// Functions that run SQL handed to them as text, or keep state in the session that nothing shows.
+/// Functions that keep or ask for something in the session that nothing shows.
+fn keeps(name: &[u8]) -> Option<Effects> {
+    match name {
+        b"nextval" | b"setval" => Some(Effects::SEQUENCE),
+        b"currval" | b"lastval" => Some(Effects::SEQUENCE_ASKED),
+        b"setseed" => Some(Effects::SEED),
+        b"pg_replication_origin_session_setup" => Some(Effects::EXTENSION_STATE),
+        _ => name.starts_with(b"dblink").then_some(Effects::EXTENSION_STATE.union(Effects::UNKNOWN)),
+    }
+}
+
+/// Functions that run SQL handed to them as text.
 fn runs_text(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 9] = [
+    const NAMES: [&[u8]; 7] = [
         b"query_to_xml",
         b"query_to_xml_and_xmlschema",
         b"query_to_xmlschema",
@@ -84,10 +98,8 @@ fn runs_text(name: &[u8]) -> bool {
         b"cursor_to_xmlschema",
         b"ts_stat",
         b"ts_rewrite",
-        b"setseed",
-        b"pg_replication_origin_session_setup",
     ];
-    NAMES.contains(&name) || name.starts_with(b"dblink")
+    NAMES.contains(&name)
 }
 
 /// Functions whose answer depends on which server is asked.

@@ -10,6 +10,7 @@
 
 mod builtins;
 mod catalog;
+mod closure;
 mod control;
 mod decide;
 mod effects;
@@ -19,6 +20,7 @@ mod hint;
 mod lexer;
 mod lookahead;
 mod memory;
+mod mysql;
 mod names;
 mod parse;
 mod plan;
@@ -27,11 +29,14 @@ mod router;
 mod rule;
 mod scan;
 mod shape;
+mod source;
 mod statement;
 mod table;
+mod touch;
 mod words;
 
 pub use catalog::{Catalog, CatalogBuilder, FunctionKind, Judgement, Volatility};
+pub use closure::Owner;
 pub use decide::{Context, Route, decide};
 pub use effects::Effects;
 pub use hint::{Consistency, Hint, HintTarget};
@@ -39,3 +44,4 @@ pub use plan::{Detail, Kind, Name, Plan, Target};
 pub use reason::Reason;
 pub use router::{Dialect, Lexing, Limits, Router};
 pub use rule::{Rule, RuleError};
+pub use source::spelled_settings;

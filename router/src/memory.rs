@@ -10,7 +10,7 @@ use foldhash::quality::RandomState;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::shape::Shape;
-use crate::{Effects, Hint, Kind, Plan, fingerprint};
+use crate::{Dialect, Effects, Hint, Kind, Plan, fingerprint, mysql};
 
 /// Texts above this length are planned each time.
 pub(crate) const CACHED_TEXT_MAX: usize = 4096;
@@ -90,17 +90,24 @@ impl Memory {
         }
     }
 
-    pub(crate) fn learn(&self, text: &[u8]) {
-        self.learned.insert(fingerprint::of(text, &self.seed), ());
+    pub(crate) fn learn(&self, dialect: Dialect, text: &[u8]) {
+        self.learned.insert(self.fingerprint(dialect, text), ());
         self.has_learned.store(true, Ordering::Release);
         // Whichever shape it has is settled anew.
         self.shapes.clear();
     }
 
     /// Whether a replica refused a text like this one. Nearly free as long as none ever did.
-    pub(crate) fn is_learned(&self, text: &[u8]) -> bool {
+    pub(crate) fn is_learned(&self, dialect: Dialect, text: &[u8]) -> bool {
         self.has_learned.load(Ordering::Acquire)
-            && self.learned.get(&fingerprint::of(text, &self.seed)).is_some()
+            && self.learned.get(&self.fingerprint(dialect, text)).is_some()
+    }
+
+    fn fingerprint(&self, dialect: Dialect, text: &[u8]) -> u64 {
+        match dialect {
+            Dialect::Postgres => fingerprint::of(text, &self.seed),
+            Dialect::Mysql => mysql::fingerprint(text, &self.seed),
+        }
     }
 }
 

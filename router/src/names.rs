@@ -31,7 +31,15 @@ impl Candidates {
     pub(crate) fn into_detail(self) -> Detail {
         let Self { mut listed, unlisted, fields, operators, settings } = self;
         listed.extend(unlisted);
-        Detail { functions: listed, relations: Vec::new(), fields, operators, settings, complete: false }
+        Detail {
+            functions: listed,
+            relations: Vec::new(),
+            fields,
+            operators,
+            settings,
+            user_functions: false,
+            complete: false,
+        }
     }
 
     /// What is known of a text with the parser's help; nothing if the parser overlooked a candidate.
@@ -48,6 +56,7 @@ impl Candidates {
             fields: self.fields.clone(),
             operators: self.operators.clone(),
             settings: self.settings.clone(),
+            user_functions: false,
             complete: true,
         })
     }

@@ -76,6 +76,8 @@ pub struct Detail {
     pub operators: Vec<String>,
     /// Settings with a dot in their name that the text sets: `pg_settings` does not show them.
     pub settings: Vec<String>,
+    /// Whether none of the functions is built in.
+    pub user_functions: bool,
     /// Whether functions and relations were read by the parser rather than guessed by the lexer.
     pub complete: bool,
 }
@@ -97,6 +99,9 @@ pub struct Plan {
     pub rule: Option<Target>,
     /// Whether transaction control is among several statements.
     pub has_transaction_control: bool,
+    /// Whether it asks what the statement before it left (`LAST_INSERT_ID()`, `SHOW WARNINGS`): only the backend
+    /// that ran that statement knows. Never for PostgreSQL.
+    pub reads_last: bool,
     /// How many statements the text or batch holds.
     pub statements: u32,
     /// Names to look up, if there are any.
@@ -114,6 +119,7 @@ impl Plan {
             hint: Hint { target: None, max_lag_ms: None, consistency: None },
             rule: None,
             has_transaction_control: false,
+            reads_last: false,
             statements: 1,
             detail: None,
         }
@@ -158,6 +164,7 @@ impl Plan {
 
     fn join_parts(&mut self, other: &Self) {
         self.effects |= other.effects;
+        self.reads_last |= other.reads_last;
         self.detail = join_details(self.detail.take(), other.detail.as_ref());
         self.statements = self.statements.saturating_add(other.statements);
         self.has_transaction_control |= other.has_transaction_control
@@ -209,6 +216,7 @@ fn join_details(one: Option<Arc<Detail>>, two: Option<&Arc<Detail>>) -> Option<A
     joined.fields.extend_from_slice(&two.fields);
     joined.operators.extend_from_slice(&two.operators);
     joined.settings.extend_from_slice(&two.settings);
+    joined.user_functions &= two.user_functions;
     joined.complete &= two.complete;
     Some(one)
 }

@@ -76,6 +76,10 @@ reasons! {
     MultiStatement = "multi_statement",
     /// Reads or changes the state of the session.
     Session = "session",
+    /// Assigns a user variable (MySQL).
+    UserVariable = "user_variable",
+    /// Asks what the statement before it left, such as `LAST_INSERT_ID()` (MySQL).
+    LastResult = "last_result",
     /// A cursor of SQL.
     Cursor = "cursor",
     /// A prepared statement of SQL.

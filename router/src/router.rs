@@ -12,8 +12,9 @@ use crate::memory::Memory;
 use crate::names::{self, Suspicion};
 use crate::shape::Shape;
 use crate::statement::{self, Statement};
+use crate::touch;
 use crate::words::{self, Verb};
-use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, parse};
+use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, mysql, parse};
 
 /// Whose SQL is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,7 @@ use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, p
 pub enum Dialect {
     /// PostgreSQL's.
     Postgres,
-    /// That of MySQL and MariaDB.
+    /// MySQL's and MariaDB's.
     Mysql,
 }
 
@@ -29,8 +30,23 @@ pub enum Dialect {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lexing {
     /// False if `standard_conforming_strings` is off, or if `client_encoding` is SJIS, BIG5, GBK, GB18030, UHC
-    /// or JOHAB: then every text is a write.
+    /// or JOHAB: then every text is a write. On MySQL false if `character_set_client` is one of those, or if
+    /// `sql_mode` has ORACLE or MSSQL.
     pub trusted: bool,
+    /// MySQL: `sql_mode` has ANSI_QUOTES, so that double quotes hold names.
+    pub ansi_quotes: bool,
+    /// MySQL: `sql_mode` lacks NO_BACKSLASH_ESCAPES.
+    pub backslash_escapes: bool,
+}
+
+impl Lexing {
+    /// As a server does it that was not told otherwise.
+    pub const TRUSTED: Self = Self::trusted(true);
+
+    /// Quotes as they are by default, if they are to be trusted.
+    pub const fn trusted(trusted: bool) -> Self {
+        Self { trusted, ansi_quotes: false, backslash_escapes: true }
+    }
 }
 
 /// What the router spends at most.
@@ -60,6 +76,7 @@ const CHANGE_FACTOR: usize = 4;
 /// Plans and routes statements of one dialect.
 #[derive(Debug)]
 pub struct Router {
+    dialect: Dialect,
     limits: Limits,
     rules: Vec<Rule>,
     memory: Memory,
@@ -68,13 +85,17 @@ pub struct Router {
 impl Router {
     /// A router with an empty memory. Rules are tried in their order.
     pub fn new(dialect: Dialect, limits: Limits, rules: Vec<Rule>) -> Self {
-        let _ = dialect;
-        Self { limits, rules, memory: Memory::new(limits.cache_bytes) }
+        Self { dialect, limits, rules, memory: Memory::new(limits.cache_bytes) }
     }
 
     /// What the text tells and where it goes: [`Router::plan`] and [`Router::decide`] in one, and much cheaper
     /// for a text that differs from an earlier one in literals only.
     pub fn route(&self, text: &[u8], lexing: Lexing, context: &Context<'_>) -> (Plan, Route) {
+        if self.dialect == Dialect::Mysql {
+            let plan = self.plan(text, lexing);
+            let route = self.decide(text, &plan, context);
+            return (plan, route);
+        }
         // A rule may look at literals, so with rules every text is read.
         let short_cut = lexing.trusted && self.rules.is_empty() && text.len() <= self.limits.text_max;
         let shape = if short_cut { Shape::of(text, context.catalog.verdicts()) } else { None };
@@ -84,10 +105,12 @@ impl Router {
         }
         let plan = self.plan(text, lexing);
         let doubt = self.doubt(text, &plan, context);
-        if let (Some(shape), Doubt::None) = (&shape, &doubt) {
+        let settled = matches!(doubt, Doubt::None);
+        let mut route = Self::resolve(&plan, doubt, context);
+        touch::add(text, &plan, context.catalog, &mut route.effects);
+        if let Some(shape) = shape.as_ref().filter(|_| settled && route.effects.is_empty()) {
             self.memory.keep_shape(shape, &plan);
         }
-        let route = Self::resolve(&plan, doubt, context);
         (plan, route)
     }
 
@@ -97,8 +120,11 @@ impl Router {
         if !lexing.trusted {
             return self.ruled(text, Plan::write(Reason::UntrustedLexing, Effects::UNKNOWN));
         }
-        let plan = self.judge(text);
-        if plan.may_read() && self.memory.is_learned(text) {
+        let plan = match self.dialect {
+            Dialect::Postgres => self.judge(text),
+            Dialect::Mysql => self.judge_mysql(text, lexing),
+        };
+        if plan.may_read() && self.memory.is_learned(self.dialect, text) {
             let kind = if plan.kind == Kind::Read { Kind::Write } else { plan.kind };
             return Plan { kind, target: Target::Primary, reason: Reason::Learned, ..plan };
         }
@@ -108,19 +134,28 @@ impl Router {
     /// A replica refused this text as a write: from now on it is one, and so is each text that differs in
     /// literals only.
     pub fn learn(&self, text: &[u8]) {
-        self.memory.learn(text);
+        self.memory.learn(self.dialect, text);
     }
 
     /// Decides where a statement goes. `text` is what `plan` was made of; it is read again only if the plan
     /// may be a read and the catalog suspects some name.
     pub fn decide(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Route {
-        Self::resolve(plan, self.doubt(text, plan, context), context)
+        let mut route = Self::resolve(plan, self.doubt(text, plan, context), context);
+        // What MySQL's statements leave behind by what they touch, its own trackers tell.
+        if self.dialect == Dialect::Postgres {
+            touch::add(text, plan, context.catalog, &mut route.effects);
+        }
+        route
     }
 
     /// What the catalog has against a text that looks like a read.
     fn doubt(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Doubt {
         if !plan.may_read() || !context.catalog.has_suspects() {
             return Doubt::None;
+        }
+        if self.dialect == Dialect::Mysql {
+            let suspect = mysql::suspect(text, context.catalog);
+            return if suspect { Doubt::Certain(Reason::UnsafeRelation) } else { Doubt::None };
         }
         match names::suspect(text, context.catalog) {
             None => Doubt::None,
@@ -161,6 +196,29 @@ impl Router {
         }
         let plan = self.ruled(text, self.read_names(text, false));
         self.memory.keep(text, &plan);
+        plan
+    }
+
+    /// Only a text that calls unknown functions is remembered, and only with quotes as they are by default.
+    fn judge_mysql(&self, text: &[u8], lexing: Lexing) -> Plan {
+        if text.len() > self.limits.text_max.saturating_mul(CHANGE_FACTOR) {
+            return self.ruled(text, Plan::write(Reason::TooLong, Effects::UNKNOWN));
+        }
+        let told = mysql::plan(text, lexing, false);
+        if text.len() > self.limits.text_max && told.plan.may_read() {
+            return self.ruled(text, Plan::write(Reason::TooLong, Effects::UNKNOWN));
+        }
+        if !told.needs_names {
+            return self.ruled(text, told.plan);
+        }
+        let usual = lexing == Lexing::TRUSTED;
+        if usual && let Some(plan) = self.memory.plan(text) {
+            return plan;
+        }
+        let plan = self.ruled(text, mysql::plan(text, lexing, true).plan);
+        if usual {
+            self.memory.keep(text, &plan);
+        }
         plan
     }
 

@@ -100,7 +100,7 @@ fn judge(verb: Verb, scan: &mut Scan<'_>) -> Judged {
         Verb::Lock => write(Reason::Locking, Effects::empty()),
         Verb::Maintenance => write(Reason::Maintenance, Effects::empty()),
         Verb::Procedure => write(Reason::Procedure, Effects::UNKNOWN),
-        Verb::Load => write(Reason::Session, Effects::UNKNOWN),
+        Verb::Load => write(Reason::Session, Effects::LIBRARY | Effects::SETTINGS),
         Verb::Notify => write(Reason::Notify, Effects::empty()),
         Verb::Execute => write(Reason::SqlPrepared, Effects::UNKNOWN),
         Verb::Unknown => write(Reason::Unparseable, Effects::UNKNOWN),

@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use router::{Catalog, CatalogBuilder, Context, Dialect, Lexing, Limits, Router, Target};
 
-const TRUSTED: Lexing = Lexing { trusted: true };
+const TRUSTED: Lexing = Lexing::TRUSTED;
 
 fn check(catalog: &Catalog, text: &[u8], expected: Target) {
     let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());

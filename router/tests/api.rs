@@ -5,7 +5,7 @@ use router::{
     Rule, Target,
 };
 
-const TRUSTED: Lexing = Lexing { trusted: true };
+const TRUSTED: Lexing = Lexing::TRUSTED;
 
 fn router(rules: Vec<Rule>) -> Router {
     Router::new(Dialect::Postgres, Limits::default(), rules)

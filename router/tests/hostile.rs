@@ -8,7 +8,7 @@ use std::thread;
 use router::{Catalog, Context, Dialect, Kind, Lexing, Limits, Plan, Reason, Router, Target};
 
 const STACK: usize = 256 << 10;
-const TRUSTED: Lexing = Lexing { trusted: true };
+const TRUSTED: Lexing = Lexing::TRUSTED;
 
 /// Plans and routes every text on a small stack, and hands the plans to the check.
 fn check(texts: impl FnOnce() -> Vec<Vec<u8>> + Send + 'static, expect: fn(&Plan, Target, usize)) {
@@ -179,7 +179,7 @@ fn every_cut_of_a_write_is_planned() {
 #[test]
 fn untrusted_quotes_make_everything_a_write() {
     let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());
-    let plan = router.plan(b"SELECT 1", Lexing { trusted: false });
+    let plan = router.plan(b"SELECT 1", Lexing::trusted(false));
     assert_eq!((plan.kind, plan.reason), (Kind::Write, Reason::UntrustedLexing));
 }
 

@@ -115,13 +115,13 @@ fn mutate(random: &mut Random, text: &mut Vec<u8>, corpus: &[Vec<u8>]) {
 
 /// Whether the text may run on a replica.
 fn is_read(router: &Router, catalog: &Catalog, text: &[u8]) -> bool {
-    let plan = router.plan(text, Lexing { trusted: true });
-    let again = router.plan(text, Lexing { trusted: true });
+    let plan = router.plan(text, Lexing::TRUSTED);
+    let again = router.plan(text, Lexing::TRUSTED);
     assert_eq!(plan, again, "memory must not change a plan");
     let context = Context { catalog, strong: false };
     let route = router.decide(text, &plan, &context);
     // The short cut has seen thousands of texts like this one.
-    assert_eq!(router.route(text, Lexing { trusted: true }, &context), (plan.clone(), route));
+    assert_eq!(router.route(text, Lexing::TRUSTED, &context), (plan.clone(), route));
     assert!(
         route.target != Target::Replica || matches!(plan.kind, Kind::Read | Kind::Copy | Kind::Begin { .. })
     );

@@ -69,7 +69,7 @@ const fn target(target: Target) -> &'static str {
 
 /// Runs one case and says what is wrong with it.
 fn run(router: &Router, catalog: &Catalog, text: &str, expected: &str) -> Result<(), String> {
-    let (lexing, context) = (Lexing { trusted: true }, Context { catalog, strong: false });
+    let (lexing, context) = (Lexing::TRUSTED, Context { catalog, strong: false });
     let plan = router.plan(text.as_bytes(), lexing);
     let route = router.decide(text.as_bytes(), &plan, &context);
     if router.route(text.as_bytes(), lexing, &context) != (plan.clone(), route) {

@@ -46,6 +46,7 @@ async fn exchange<P: Protocol>(
     let mut reply = P::encode_errand(errand, &backend.memory, &mut request);
     backend.stream.write_all(&request).await.ok()?;
     backend.stream.flush().await.ok()?;
+    backend.memory.ran_errand();
     let mut bytes = std::mem::take(&mut backend.carry);
     loop {
         let mut at = 0;

@@ -3,6 +3,7 @@
 //! Decides only. A request may hold several statements; it goes where the strictest of them
 //! must go, and leaves behind what any of them may.
 
+use super::hold;
 use super::kill::{self, Kill};
 use crate::service::Service;
 use pool::Consistency;
@@ -25,8 +26,12 @@ pub(super) struct Judgement {
     pub(super) begins: bool,
     /// Statements in it.
     pub(super) statements: u32,
-    /// Settings it names that no listing shows.
+    /// Settings it sets that no listing shows.
     pub(super) names: Vec<String>,
+    /// What in it may be the name of such a setting.
+    pub(super) heard: Vec<String>,
+    /// Whether it changes data.
+    pub(super) writes: bool,
     /// What it wants ended on another connection.
     pub(super) kill: Option<Kill>,
 }
@@ -44,8 +49,15 @@ impl Judgement {
             begins: false,
             statements: 0,
             names: Vec::new(),
+            heard: Vec::new(),
+            writes: false,
             kill: None,
         }
+    }
+
+    /// Of something that only the primary may run.
+    pub(super) fn for_primary() -> Self {
+        Self { target: Target::Primary, reason: Reason::Transaction, ..Self::nothing() }
     }
 
     /// Takes one more statement in.
@@ -62,6 +74,8 @@ impl Judgement {
         self.repeatable &= plan.may_read() || begins || plan.kind == Kind::Empty;
         self.begins |= begins || plan.has_transaction_control;
         self.effects |= route.effects;
+        self.writes |=
+            matches!(plan.reason, Reason::Write | Reason::WriteInQuery | Reason::Procedure | Reason::Copy);
         self.max_lag = min_some(self.max_lag, route.max_lag_ms.map(|ms| Duration::from_millis(ms.into())));
         self.consistency = route.consistency.map(consistency).or(self.consistency);
         self.statements += plan.statements.max(1);
@@ -110,7 +124,7 @@ pub(super) fn judge<P: Protocol>(
     request: &Seen<'_>,
     strong: bool,
 ) -> Judgement {
-    let lexing = Lexing { trusted: tracker.lexing_trusted() };
+    let lexing = Lexing::trusted(tracker.lexing_trusted());
     let catalog = service.catalog.current();
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();
@@ -128,6 +142,13 @@ pub(super) fn judge<P: Protocol>(
     }
     if request.cut {
         judgement.effects |= Effects::UNKNOWN;
+    }
+    if request.whole && !tracker.runs(request.bytes) {
+        // Preparing leaves nothing behind.
+        judgement.effects = Effects::empty();
+    }
+    if hold::hears(judgement.effects) {
+        judgement.heard = router::spelled_settings(request.bytes, hold::HEARD_MAX);
     }
     judgement
 }

@@ -72,6 +72,9 @@ impl Drop for Place {
     }
 }
 
+/// Time to tell a client that it was too slow.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Bytes that may come before the proof.
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
@@ -83,19 +86,32 @@ pub async fn serve<P: Protocol>(
     terms: Arc<LoginTerms>,
     deadline: Duration,
 ) {
-    let login = Box::pin(sign_in(&gate, stream, tls, terms));
-    let Ok(Some((client, login))) = tokio::time::timeout(deadline, login).await else { return };
-    let Some(session) = Box::pin(open(&gate, client, login)).await else { return };
-    let slot = Arc::clone(&session.slot);
+    // Boxed, because a session lasts longer than its beginning and should not keep its room.
+    let Some((mut session, guard)) = Box::pin(admit(gate, stream, tls, terms, deadline)).await else {
+        return;
+    };
     poll_fn(|cx| {
-        slot.set_waker(cx.waker().clone());
+        guard.slot.set_waker(cx.waker().clone());
         std::task::Poll::Ready(())
     })
     .await;
-    let guard = Leave { sessions: Arc::clone(&gate.sessions), slot };
-    drop(gate);
     session.run().await;
-    drop(guard);
+}
+
+/// Makes a session of a connection within `deadline`. `None` if the client came for something else,
+/// could not prove itself, or was told why not.
+async fn admit<P: Protocol>(
+    gate: Arc<Gate<P>>,
+    stream: Stream,
+    tls: Option<Arc<ServerTls>>,
+    terms: Arc<LoginTerms>,
+    deadline: Duration,
+) -> Option<(Session<P>, Leave<P>)> {
+    let login = sign_in(&gate, stream, tls, terms, Instant::now() + deadline);
+    let (client, login) = tokio::time::timeout(deadline + GRACE, login).await.ok()??;
+    let session = open(&gate, client, login).await?;
+    let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
+    Some((session, guard))
 }
 
 /// Takes the session off the list however it ends.
@@ -116,6 +132,7 @@ async fn sign_in<P: Protocol>(
     stream: Stream,
     tls: Option<Arc<ServerTls>>,
     terms: Arc<LoginTerms>,
+    until: Instant,
 ) -> Option<(Client, P::Login)> {
     let mut client = Client::new(stream);
     let mut login = P::Login::new(terms);
@@ -171,7 +188,15 @@ async fn sign_in<P: Protocol>(
             fed_behind = false;
             continue;
         }
-        let n = poll_fn(|cx| client.poll_receive(cx)).await.ok()?;
+        let receive = poll_fn(|cx| client.poll_receive(cx));
+        let Ok(read) = tokio::time::timeout_at(until.into(), receive).await else {
+            if received == 0 {
+                return None;
+            }
+            let fault = Fault::fatal(Cause::Timeout, "canceling authentication due to timeout");
+            return tell(client, login, &fault).await;
+        };
+        let n = read.ok()?;
         received += n;
         if n == 0 || received > BEFORE_PROOF_MAX {
             return None;
@@ -224,7 +249,10 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         startup: welcome.settings.clone(),
         asked: Asked::by::<P>(&welcome.settings),
         settings: welcome.settings.clone(),
-        names: Vec::new(),
+        hold: super::hold::Hold::default(),
+        opening: super::moving::Opening::default(),
+        alarm: super::alarm::Alarm::default(),
+        on_primary: false,
         lease: None,
         effects: Effects::empty(),
         held: Held::empty(),

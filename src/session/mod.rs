@@ -9,11 +9,14 @@
 //! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
 //! backend on the session's behalf is in `errand.rs`.
 
+pub(crate) mod alarm;
 mod asked;
 mod errand;
+mod hold;
 mod judge;
 mod kill;
 pub mod login;
+mod moving;
 mod relay;
 mod request;
 mod settle;
@@ -33,6 +36,7 @@ use router::Effects;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use wire::Client;
 
 /// Why a session ends.
@@ -70,8 +74,10 @@ pub struct Session<P: Protocol> {
     settings: Settings,
     /// What they ask of routing.
     asked: Asked,
-    /// Settings it has used that no listing shows.
-    names: Vec<Box<str>>,
+    /// What may take how long.
+    alarm: alarm::Alarm,
+    /// Whether its backend was the primary when it was leased.
+    on_primary: bool,
     lease: Option<Lease<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
@@ -79,6 +85,10 @@ pub struct Session<P: Protocol> {
     held: Held,
     /// What of that the database cannot be asked about.
     unseen: Held,
+    /// What binds it that the backend cannot be asked about.
+    hold: hold::Hold,
+    /// What opened a transaction that runs on a replica.
+    opening: moving::Opening,
     /// What operators were last told about that.
     shown: Held,
     _place: login::Place,
@@ -86,7 +96,8 @@ pub struct Session<P: Protocol> {
 
 impl<P: Protocol> Session<P> {
     /// Serves the client until one of both goes.
-    async fn run(mut self) {
+    async fn run(&mut self) {
+        self.await_client();
         let end = loop {
             let next = match self.next_request().await {
                 Ok(next) => next,
@@ -95,8 +106,17 @@ impl<P: Protocol> Session<P> {
             if let Err(end) = self.request(next).await {
                 break end;
             }
+            self.await_client();
         };
-        self.finish(end).await;
+        Box::pin(self.finish(end)).await;
+    }
+
+    /// From now on it is the client's turn.
+    fn await_client(&mut self) {
+        if self.service.bounds != alarm::Bounds::default() {
+            let open = self.tracker.txn() != TxnStatus::Idle;
+            self.alarm.idle(&self.service.bounds, Instant::now(), open);
+        }
     }
 
     /// Between transactions a session takes up the configuration in force.
@@ -152,6 +172,9 @@ impl<P: Protocol> Session<P> {
                 }
             }
         }
+        if let Poll::Ready(late) = self.alarm.poll(cx) {
+            return Poll::Ready(Err(End::Fault(late.fault())));
+        }
         if !self.client.outbox.is_empty() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(End::ClientGone));
         }
@@ -168,7 +191,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Tells the client why, if it is still there, and leaves its backend clean or closed.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
             self.tracker.fault(&fatal, false, self.client.outbox.space());

@@ -7,6 +7,7 @@
 //!
 //! It never grows with a reply: what the client does not take stops the reading.
 
+use super::alarm::Late;
 use super::wire::{Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
 use pool::Backend;
 use protocol::tracker::{Tracker, Verdict};
@@ -25,6 +26,10 @@ pub(super) enum Stop {
     Heard,
     /// A replica refused the statement with this code, and nothing was relayed.
     Refused([u8; 5]),
+    /// It takes too long.
+    Late(Late),
+    /// A statement must be prepared anew, and nothing was relayed.
+    Stale,
     /// The backend is gone. `relayed`: the client has had part of the reply; `torn`: even
     /// part of a message.
     BackendLost { relayed: bool, torn: bool },
@@ -53,14 +58,18 @@ pub(super) struct Relay {
     relayed: bool,
     /// Codes that are not relayed, because the request can be run elsewhere.
     retry: Option<fn(&[u8; 5]) -> bool>,
+    /// A request that failed for a stale statement is not shown either: it is sent once more.
+    heals: bool,
+    stale: bool,
     refused: Option<[u8; 5]>,
 }
 
 impl Relay {
     /// The exchange of a request of which `upload` bytes are still to come. With `retry`,
-    /// errors of these codes end it unseen, as long as nothing was relayed.
-    pub(super) fn new(upload: usize, retry: Option<fn(&[u8; 5]) -> bool>) -> Self {
-        Self { upload, retry, ..Self::default() }
+    /// errors of these codes end it unseen, as long as nothing was relayed; with `heals`, those of a stale
+    /// statement do.
+    pub(super) fn new(upload: usize, retry: Option<fn(&[u8; 5]) -> bool>, heals: bool) -> Self {
+        Self { upload, retry, heals, ..Self::default() }
     }
 
     /// Moves bytes until something must be decided.
@@ -74,7 +83,7 @@ impl Relay {
         loop {
             let mut moved = false;
             // What is ours to say ahead of the first reply waits for it: it may be unsaid.
-            let withheld = self.retry.is_some() && !self.relayed;
+            let withheld = (self.heals || self.retry.is_some()) && !self.relayed;
             if !withheld && !client.outbox.is_empty() {
                 match client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => moved = true,
@@ -94,13 +103,14 @@ impl Relay {
             }
             if tracker.is_over() && self.upload == 0 && backend.outbox.is_empty() {
                 if let Some(code) = self.refused {
-                    return Poll::Ready(Stop::Refused(code));
+                    let stop = if self.stale { Stop::Stale } else { Stop::Refused(code) };
+                    return Poll::Ready(stop);
                 }
                 if client.outbox.is_empty() {
                     return Poll::Ready(Stop::Over);
                 }
                 if withheld {
-                    self.retry = None;
+                    (self.retry, self.heals) = (None, false);
                 } else if !moved {
                     return Poll::Pending;
                 }
@@ -234,8 +244,13 @@ impl Relay {
         })
     }
 
+    /// Whether the client has had a part of a message whose rest has not come.
+    pub(super) fn is_torn(&self) -> bool {
+        self.pass > 0 && self.passes && self.relayed
+    }
+
     fn lost(&self) -> Stop {
-        Stop::BackendLost { relayed: self.relayed, torn: self.pass > 0 && self.passes && self.relayed }
+        Stop::BackendLost { relayed: self.relayed, torn: self.is_torn() }
     }
 
     /// Judges `bytes`, which begin with a header unless a frame is being passed.
@@ -278,6 +293,10 @@ impl Relay {
                 Verdict::Relay => true,
                 Verdict::Swallow => false,
                 Verdict::Failed(code) => !self.refuses(code, tracker),
+                Verdict::Reworded(code) => {
+                    self.refuses(code, tracker);
+                    false
+                }
             };
             if !self.passes {
                 if self.refused.is_none() && run < at {
@@ -297,7 +316,8 @@ impl Relay {
 
     /// Whether this error is not shown, because the request will be run elsewhere.
     fn refuses<T: Tracker>(&mut self, code: [u8; 5], tracker: &mut T) -> bool {
-        let refuses = !self.relayed && self.retry.is_some_and(|retry| retry(&code));
+        self.stale = tracker.take_stale() && self.heals && !self.relayed;
+        let refuses = self.stale || (!self.relayed && self.retry.is_some_and(|retry| retry(&code)));
         if refuses {
             tracker.mute();
             self.refused = Some(code);

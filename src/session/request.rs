@@ -4,17 +4,22 @@
 //! had no byte. A replica that refuses a statement as a write is answered by running it on
 //! the primary, once, and remembering its shape.
 
-use super::errand::Trouble;
+use super::alarm::Late;
+use super::errand::{self, Trouble};
+use super::hold;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::slot::Killed;
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
 use protocol::fault::Cause;
+use protocol::own::Errand;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
-use protocol::{Fault, Protocol};
+use protocol::{Fault, Held, Protocol};
 use router::{Reason, Target};
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// A request at the front of the client's inbox.
@@ -36,6 +41,8 @@ enum Attempt {
     Done,
     /// A replica refused it.
     Refused([u8; 5]),
+    /// A statement in it must be prepared anew.
+    Stale,
     /// The backend was lost and the client has seen nothing.
     LostUnseen,
 }
@@ -47,7 +54,9 @@ impl<P: Protocol> Session<P> {
         if request.whole && self.tracker.is_reset(bytes) {
             return self.reset(request.len).await;
         }
-        if self.lease.is_none() && self.tracker.answer(bytes, self.client.outbox.space()) {
+        if (self.lease.is_none() || self.tracker.is_over())
+            && self.tracker.answer(bytes, self.client.outbox.space())
+        {
             self.client.consume(request.len);
             return self.client.flush().await.map_err(|_| End::ClientGone);
         }
@@ -62,10 +71,18 @@ impl<P: Protocol> Session<P> {
         {
             return self.kill(&key, kill.connection, request).await;
         }
+        let refused = self.service.pins.refused;
+        let open = self.tracker.txn() != TxnStatus::Failed;
+        if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
+            return self.refuse_pin(hold::would_hold(judged.effects), request).await;
+        }
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
-            return self.run_bound(request, &judged, started).await;
+            let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
+            let ran = self.run_bound(request, &judged, started).await;
+            self.note_opening(note);
+            return ran;
         }
         if self.service.refuses_transactions() && judged.begins {
             let fault =
@@ -93,9 +110,9 @@ impl<P: Protocol> Session<P> {
 
     /// On the backend that the session has already.
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
-        match self.attempt(request, None, false).await? {
+        match self.attempt(request, None, false, started).await? {
             Attempt::Done => self.settle(started, judged).await,
-            Attempt::Refused(_) | Attempt::LostUnseen => {
+            Attempt::Refused(_) | Attempt::Stale | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
             }
@@ -132,11 +149,18 @@ impl<P: Protocol> Session<P> {
                     continue;
                 }
             }
+            if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
+                exclude = self.lose_lease();
+                continue;
+            }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
+            let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+            let opening = if on_replica { self.opening_text(&judged, bytes) } else { None };
             let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
-            match self.attempt(request, retry, judged.repeatable && request.whole).await? {
+            match self.attempt(request, retry, judged.repeatable && request.whole, started).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(&judged, landed));
+                    self.note_opening(opening);
                     return self.settle(started, &judged).await;
                 }
                 Attempt::Refused(code) => {
@@ -144,7 +168,7 @@ impl<P: Protocol> Session<P> {
                     exclude = self.give_back();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
                 }
-                Attempt::LostUnseen => exclude = self.lose_lease(),
+                Attempt::LostUnseen | Attempt::Stale => exclude = self.lose_lease(),
             }
             now = Instant::now();
         }
@@ -153,7 +177,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Gets a backend. May be cancelled by the client while it waits.
-    async fn take_lease(
+    pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
@@ -179,16 +203,15 @@ impl<P: Protocol> Session<P> {
         slot.is_canceled();
         let mut lease = std::pin::pin!(self.service.access.lease(need));
         let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
-            std::task::Poll::Ready(leased) => std::task::Poll::Ready(leased.map_err(LeaseFailed::Pool)),
-            std::task::Poll::Pending if slot.is_canceled() => {
-                std::task::Poll::Ready(Err(LeaseFailed::Canceled))
-            }
-            std::task::Poll::Pending => std::task::Poll::Pending,
+            Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
+            Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
+            Poll::Pending => Poll::Pending,
         })
         .await?;
         let mut lease = leased.lease;
         self.slot.lend(lease.cancel_target());
         self.lease = Some(lease);
+        self.on_primary = leased.landed.is_primary();
         Ok(leased.landed)
     }
 
@@ -198,10 +221,35 @@ impl<P: Protocol> Session<P> {
         request: Request,
         retry: Option<fn(&[u8; 5]) -> bool>,
         repeatable: bool,
+        started: Instant,
+    ) -> Result<Attempt, End> {
+        if let Some(lease) = &self.lease
+            && lease.is_outdated()
+            && (self.txn_idle() || (self.on_primary && lease.endpoint().role() != pool::Role::Primary))
+        {
+            let message = "the database server of this session has changed its role or left";
+            self.drop_lease();
+            return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
+        }
+        // Outside a transaction, all that a failed batch did is undone: it may be sent again.
+        self.alarm.busy(&self.service.bounds, started);
+        let heals = request.whole && self.txn_idle() && self.client.inbox.first() != Some(&b'Q');
+        match self.send(request, retry, repeatable, heals).await? {
+            Attempt::Stale => self.send(request, retry, repeatable, false).await,
+            ended => Ok(ended),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        request: Request,
+        retry: Option<fn(&[u8; 5]) -> bool>,
+        repeatable: bool,
+        heals: bool,
     ) -> Result<Attempt, End> {
         let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
         let keep = request.whole && (retry.is_some() || repeatable);
-        let mut relay = Relay::new(request.rest, retry);
+        let mut relay = Relay::new(request.rest, retry, heals);
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let backend = &mut **lease;
         self.tracker.forward(
@@ -211,14 +259,18 @@ impl<P: Protocol> Session<P> {
             &mut backend.outbox,
             self.client.outbox.space(),
         )?;
-        let mut kept = if keep { request.len } else { 0 };
+        let mut kept = if keep || heals { request.len } else { 0 };
         relay.kept = kept;
-        if !keep {
+        if kept == 0 {
             self.client.consume(request.len);
         }
         loop {
             let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
-            let stop = poll_fn(|cx| relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker)).await;
+            let stop = poll_fn(|cx| match self.alarm.poll(cx) {
+                Poll::Ready(late) => Poll::Ready(Stop::Late(late)),
+                Poll::Pending => relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker),
+            })
+            .await;
             match stop {
                 Stop::Over => {
                     self.client.consume(std::mem::take(&mut kept));
@@ -228,6 +280,21 @@ impl<P: Protocol> Session<P> {
                     self.client.consume(std::mem::take(&mut kept));
                     relay.kept = 0;
                     self.hear(&mut relay)?;
+                }
+                Stop::Late(Late::Query) => {
+                    // The database ends the statement with its own error.
+                    self.service.counters.fault(&Late::Query.fault());
+                    let slot = Arc::clone(&self.slot);
+                    tokio::spawn(async move { slot.cancel().await });
+                    self.alarm.canceled(Instant::now());
+                }
+                Stop::Late(late) => {
+                    // Part of a message may be on its way: only a client that waits between two is told.
+                    return Err(if relay.is_torn() { End::ClientGone } else { End::Fault(late.fault()) });
+                }
+                Stop::Stale => {
+                    self.tracker.rewind();
+                    return Ok(Attempt::Stale);
                 }
                 Stop::Refused(code) => {
                     self.tracker.rewind();
@@ -319,6 +386,39 @@ impl<P: Protocol> Session<P> {
         self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
+    /// The operator does not want a session to be bound by this.
+    async fn refuse_pin(&mut self, features: Held, request: Request) -> Result<(), End> {
+        let (_, name) = Held::ALL
+            .into_iter()
+            .find(|(held, _)| features.contains(*held) && self.service.pins.refused.contains(*held))
+            .unwrap_or_default();
+        self.service.counters.refused_pin(features);
+        let message = format!("the proxy's configuration does not allow this in pooled sessions: {name}");
+        let fault = Fault::error(Cause::NotSupported, message).hint(
+            "The statement would tie a session to one database connection; see pins in the configuration.",
+        );
+        if self.tracker.txn() != TxnStatus::Open || !request.whole {
+            return self.refuse(fault, request).await;
+        }
+        // An error fails the transaction, so it must fail in the database as well.
+        let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
+        let failed = errand::run(
+            lease,
+            &Errand::Say(b"ROLLBACK TO SAVEPOINT splitpool_refused_this"),
+            &mut Vec::new(),
+        )
+        .await;
+        if !failed.is_ok_and(|outcome| outcome.error.is_some()) {
+            return Err(End::Fault(fault));
+        }
+        self.tracker.rewind();
+        self.client.consume(request.len);
+        self.service.counters.fault(&fault);
+        self.tracker.fault(&fault, false, self.client.outbox.space());
+        self.tracker.fail(self.client.outbox.space());
+        self.client.flush().await.map_err(|_| End::ClientGone)
+    }
+
     /// A replica refused the request as a write: its shape is a write from now on.
     fn learn(&self, request: Request, code: [u8; 5]) {
         self.service.counters.second_chance();
@@ -332,14 +432,17 @@ impl<P: Protocol> Session<P> {
 
     fn remember(&mut self, judged: &mut Judgement) {
         self.effects |= judged.effects;
-        if judged.effects.contains(router::Effects::DDL) {
+        // What is temporary is this session's alone.
+        let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
+        if judged.effects.contains(router::Effects::DDL) && !own {
             self.service.catalog.doubt();
+            self.hold.schema_changes = true;
         }
-        for name in judged.names.drain(..) {
-            if self.names.len() < 256 && !self.names.iter().any(|have| **have == *name) {
-                self.names.push(name.into_boxed_str());
-            }
+        if judged.reason == Reason::UnknownFunction {
+            self.service.catalog.wonder();
         }
+        judged.names.drain(..).for_each(|name| self.hold.spell(name));
+        judged.heard.drain(..).for_each(|name| self.hold.hear(name));
     }
 
     fn txn_idle(&self) -> bool {
@@ -365,7 +468,7 @@ impl<P: Protocol> Session<P> {
 }
 
 /// Why there is no lease.
-enum LeaseFailed {
+pub(super) enum LeaseFailed {
     Canceled,
     Pool(LeaseError),
 }

@@ -6,13 +6,15 @@
 use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
-use super::{End, Session};
+use super::{End, Session, hold};
 use pool::{EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
+use protocol::settings::Change;
 use protocol::tracker::{Memory, Tracker, TxnStatus};
 use protocol::{Fault, Held, Protocol};
 use router::{Effects, Reason};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How long a vanished client's backend may take to end its transaction.
@@ -25,31 +27,86 @@ impl<P: Protocol> Session<P> {
         let now = Instant::now();
         lease.endpoint().finished(now.saturating_duration_since(started));
         let counter = &lease.endpoint().counters.statements;
-        counter.fetch_add(u64::from(judged.statements.max(1)), std::sync::atomic::Ordering::Relaxed);
+        counter.fetch_add(u64::from(judged.statements.max(1)), Relaxed);
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();
                 let message = "transactions are not allowed in statement pool mode";
                 return Err(End::Fault(Fault::fatal(Cause::NotSupported, message)));
             }
+            self.hold.schema_waits |= self.hold.schema_changes;
+            if judged.effects.contains(Effects::SETTINGS) && self.tracker.txn() == TxnStatus::Open {
+                self.keep_startup().await?;
+            }
             return Ok(());
         }
+        self.opening.forget();
         // SET and its kin touch no data: the session has seen nothing new.
         if judged.reason != Reason::Session || judged.statements > 1 {
             self.mark_freshness(now);
         }
-        if self.tracker.is_touched() | !self.effects.without(Effects::DDL).is_empty() {
-            self.inspect().await?;
+        self.note_effects(judged);
+        let effects = std::mem::replace(&mut self.effects, Effects::empty());
+        if self.tracker.is_touched() | hold::is_asked(effects) {
+            self.inspect(effects).await?;
         }
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
         }
-        let held = self.held.union(self.tracker.held()).union(self.service.always_held());
+        let held = self.held.union(self.hold.kept).without(self.service.pins.allowed);
+        let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
+            self.reset_if_unsure().await;
             self.give_back_clean().await;
+        } else {
+            // What a RESET took of the values of the sign-in.
+            self.restore().await.map_err(|_| lost())?;
         }
         self.show_pin(held);
         Ok(())
+    }
+
+    /// Remembers what nothing will show.
+    fn note_effects(&mut self, judged: &Judgement) {
+        self.hold.note(self.effects);
+        if std::mem::take(&mut self.hold.schema_changes) {
+            self.tracker.schema_changed();
+        }
+        if std::mem::take(&mut self.hold.schema_waits) {
+            self.service.catalog.doubt();
+        }
+        if self.tracker.take_discarded() {
+            self.hold.discarded();
+        }
+        if self.effects.contains(Effects::SEQUENCE_ASKED) {
+            self.service.sequences_asked.store(true, Relaxed);
+        }
+        if (judged.writes || self.effects.contains(Effects::SEQUENCE))
+            && self.service.sequences_asked.load(Relaxed)
+        {
+            self.hold.note_sequence();
+        }
+    }
+
+    /// Makes the backend forget what sequences told to others. False if it is lost.
+    pub(super) async fn forget_sequences(&mut self) -> bool {
+        self.service.sequences_asked.store(true, Relaxed);
+        let Some(lease) = &mut self.lease else { return false };
+        errand::run(lease, &Errand::DiscardSequences, self.client.outbox.space()).await.is_ok()
+    }
+
+    /// Nobody can say which settings were left: all are reset before another gets the backend.
+    async fn reset_if_unsure(&mut self) {
+        if !std::mem::take(&mut self.hold.must_reset) {
+            return;
+        }
+        let Some(lease) = &mut self.lease else { return };
+        let done = errand::run(lease, &Errand::ResetSettings, &mut Vec::new()).await;
+        if done.is_ok_and(|outcome| outcome.idle && outcome.error.is_none()) {
+            lease.memory.settings_reset();
+        } else {
+            self.drop_lease();
+        }
     }
 
     /// Lets operators see what the session is pinned for.
@@ -70,18 +127,37 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// RESET in a transaction returns to the values of the sign-in, which on a backend are settings like
+    /// any other: those that are gone are given back at once.
+    async fn keep_startup(&mut self) -> Result<(), End> {
+        let (Some(lease), false) = (&mut self.lease, self.startup.is_empty()) else { return Ok(()) };
+        let names = self.hold.names(&self.startup, lease.memory.settings(), &[]);
+        let client = self.client.outbox.space();
+        let found = errand::run(lease, &Errand::Inspect { names: &names }, client).await;
+        let found = found.map_err(|_| lost())?.inspection.settings;
+        let gone = |(name, value): &(&str, &str)| {
+            found.value(name).is_none_or(|now| now.is_empty() && !value.is_empty())
+        };
+        let changes: Vec<Change<'_>> =
+            self.startup.iter().filter(gone).map(|(name, value)| Change::Set(name, value)).collect();
+        if !changes.is_empty() {
+            let applied = errand::run(lease, &Errand::Apply(&changes), client).await.map_err(|_| lost())?;
+            self.tracker.note_reported(&applied.reported, client);
+        }
+        Ok(())
+    }
+
     /// Asks the backend what this session has left on it.
-    async fn inspect(&mut self) -> Result<(), End> {
-        let effects = std::mem::take(&mut self.effects);
+    async fn inspect(&mut self, effects: Effects) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
-        let errand = Errand::Inspect { names: &self.names };
+        let functions = self.service.catalog.current();
+        let names = self.hold.names(&self.settings, lease.memory.settings(), functions.settings());
+        let errand = Errand::Inspect { names: &names };
         let outcome = match errand::run(lease, &errand, self.client.outbox.space()).await {
             Ok(outcome) => outcome,
             Err(Trouble::Refused(_) | Trouble::Lost) => {
                 self.lose_lease();
-                let fault =
-                    Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended");
-                return Err(End::Fault(fault));
+                return Err(lost());
             }
         };
         if let Some((code, _)) = outcome.error {
@@ -93,7 +169,8 @@ impl<P: Protocol> Session<P> {
         }
         self.tracker.note_idle(outcome.idle);
         self.unseen = self.unseen.union(left_by(effects).intersection(lease.memory.blind()));
-        let found = lease.memory.difference(outcome.inspection);
+        let mut found = lease.memory.difference(outcome.inspection);
+        found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
         self.settings = self.startup.overlaid(&found.settings);
         self.asked = Asked::by::<P>(&self.settings);
         lease.memory.set_settings(found.settings);
@@ -136,6 +213,8 @@ impl<P: Protocol> Session<P> {
         let endpoint = self.lease.take().map(|lease| lease.endpoint().id);
         self.effects = Effects::empty();
         (self.held, self.unseen) = (Held::empty(), Held::empty());
+        self.opening.forget();
+        self.hold.lost();
         endpoint
     }
 
@@ -143,15 +222,16 @@ impl<P: Protocol> Session<P> {
     /// and what it had set is forgotten.
     pub(super) async fn reset(&mut self, len: usize) -> Result<(), End> {
         self.client.consume(len);
+        let reusable = std::mem::take(&mut self.hold).may_be_reused(self.effects);
+        self.opening.forget();
         if let Some(mut lease) = self.lease.take() {
             let wiped = wipe::<P>(&mut lease, self.tracker.txn() != TxnStatus::Idle).await;
-            if self.slot.take_back().await && wiped {
+            if self.slot.take_back().await && wiped && reusable {
                 lease.release();
             }
         }
         self.settings = self.startup.clone();
         self.asked = Asked::by::<P>(&self.settings);
-        self.names.clear();
         self.effects = Effects::empty();
         (self.held, self.unseen) = (Held::empty(), Held::empty());
         self.show_pin(Held::empty());
@@ -161,7 +241,7 @@ impl<P: Protocol> Session<P> {
 
     /// The client is gone. What it left running is cancelled, what it left open is rolled back,
     /// and what it left behind is wiped off; a backend that does not obey is closed.
-    pub(super) async fn abandon_lease(mut self, polite: bool) {
+    pub(super) async fn abandon_lease(&mut self, polite: bool) {
         self.show_pin(Held::empty());
         let Some(mut lease) = self.lease.take() else { return };
         if !self.tracker.is_over() || !lease.outbox.is_empty() {
@@ -174,7 +254,7 @@ impl<P: Protocol> Session<P> {
         }
         let in_transaction = self.tracker.txn() != TxnStatus::Idle;
         let clean = wipe::<P>(&mut lease, in_transaction).await;
-        if self.slot.take_back().await && clean {
+        if self.slot.take_back().await && clean && self.hold.may_be_reused(self.effects) {
             lease.release();
         }
     }
@@ -206,4 +286,8 @@ fn left_by(effects: Effects) -> Held {
     ];
     let left = LEFT.iter().filter(|(effect, _)| effects.intersects(*effect));
     left.fold(Held::empty(), |held, (_, more)| held.union(*more))
+}
+
+fn lost() -> End {
+    End::Fault(Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended"))
 }

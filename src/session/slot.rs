@@ -104,7 +104,7 @@ impl<P: Protocol> Slot<P> {
     }
 
     /// Cancels what runs for this session, if anything does.
-    async fn cancel(&self) {
+    pub(super) async fn cancel(&self) {
         let target = {
             let mut state = self.state.lock();
             if state.target.is_some() {

@@ -58,7 +58,7 @@ fn what_is_beyond() {
 fn spellings_of_one_set() {
     assert_eq!(set("A:1-3:4-5:2"), set("A:1-5"));
     assert_eq!(Gtids::mysql(&format!("{A}:1-5,\n{B}:1")), Some(set("A:1-5,B:1")));
-    assert_eq!(Gtids::mysql(&A.to_uppercase().replace('-', "-")).map(|set| set.is_empty()), Some(true));
+    assert_eq!(Gtids::mysql(&A.to_uppercase()).map(|set| set.is_empty()), Some(true));
     assert_eq!(Gtids::mysql(""), Gtids::mysql(" "));
     assert_eq!(Gtids::mariadb("1-2-3,0-1-2"), Gtids::mariadb("0-7-2, 1-9-3"));
     assert_eq!(set("0-1-5,1-1-2").with(&set("0-1-7,3-1-1")), set("0-1-7,1-1-2,3-1-1"));

@@ -256,6 +256,12 @@ impl crate::tracker::Memory for MyMemory {
         Inspection { settings: Settings::new(pairs), held }
     }
 
+    fn ran_errand(&mut self) {}
+
+    fn settings_reset(&mut self) {
+        self.wiped();
+    }
+
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.prepared.clear();

@@ -32,6 +32,7 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
     WHERE THREAD_ID = PS_CURRENT_THREAD_ID() AND VARIABLE_VALUE IS NOT NULL";
 
 /// See `Protocol::encode_errand`.
+#[expect(clippy::unit_arg, reason = "what was sent and what answers it stand on one line")]
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
     match errand {
@@ -39,7 +40,17 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             query("ROLLBACK", out);
             reply.simple(1);
         }
-        Errand::Discard => {
+        Errand::Say(text) => {
+            put(out, &[command::QUERY], text);
+            reply.simple(1);
+        }
+        // There is nothing of the kind to forget.
+        Errand::DiscardSequences => {
+            put(out, &[command::PING], b"");
+            reply.simple(1);
+        }
+        // The database has no smaller way back to its own settings.
+        Errand::Discard | Errand::ResetSettings => {
             put(out, &[command::RESET_CONNECTION], b"");
             put(out, &[command::SET_OPTION, 1, 0], b"");
             if memory.schema.is_some() {

@@ -322,6 +322,24 @@ impl Tracker for MyTracker {
         self.txn
     }
 
+    fn take_stale(&mut self) -> bool {
+        // The server prepares a statement anew by itself when a table has changed.
+        false
+    }
+
+    /// An error leaves a transaction as it is, and the error itself was all that the client waits for.
+    fn fail(&mut self, _: &mut Vec<u8>) {}
+
+    fn schema_changed(&self) {}
+
+    fn runs(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn take_discarded(&mut self) -> bool {
+        false
+    }
+
     fn held(&self) -> Held {
         let mut held = Held::empty();
         if self.locked {

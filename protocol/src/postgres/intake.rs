@@ -7,7 +7,7 @@
 use super::frame;
 use super::tracker::PgTracker;
 use crate::fault::Cause;
-use crate::tracker::Intake;
+use crate::tracker::{Intake, TxnStatus};
 use crate::{Fault, Head};
 
 impl PgTracker {
@@ -20,6 +20,13 @@ impl PgTracker {
                 return Ok(self.so_far(gather_max));
             };
             let end = self.scanned + head.len();
+            if self.flush_failed {
+                match head.tag {
+                    b'X' => return Ok(Intake::Terminate),
+                    b'S' => self.flush_failed = false,
+                    _ => return Ok(self.drop_some(head.len(), inbox.len())),
+                }
+            }
             match head.tag {
                 b'X' if self.scanned == 0 || !self.open => return Ok(Intake::Terminate),
                 b'd' | b'c' | b'f' if !self.is_mid_batch() => {
@@ -32,9 +39,18 @@ impl PgTracker {
             if end > inbox.len() {
                 return Ok(self.cut(head, inbox.len(), gather_max));
             }
+            let of_statement = || inbox.get(self.scanned + head.header) == Some(&b'S');
+            self.only_prepares = match head.tag {
+                b'P' | b'H' => self.only_prepares || self.scanned == 0,
+                b'D' | b'C' => (self.only_prepares || self.scanned == 0) && of_statement(),
+                _ => false,
+            };
             self.scanned = end;
             if self.is_boundary(head.tag) {
-                let whole = matches!(head.tag, b'Q' | b'F' | b'S');
+                // Nothing has run yet: what is prepared lasts beyond a Sync as well as beyond a Flush.
+                self.ends_by_flush =
+                    head.tag == b'H' && self.only_prepares && !self.open && self.txn == TxnStatus::Idle;
+                let whole = matches!(head.tag, b'Q' | b'F' | b'S') || self.ends_by_flush;
                 return Ok(Intake::Ready { len: end, rest: 0, whole });
             }
         }

@@ -12,14 +12,32 @@ use hashbrown::HashMap;
 /// How many statements are kept prepared on one connection. The oldest use goes first.
 pub const PREPARED_MAX: usize = 200;
 
+/// When a statement was last used, and which schema it was prepared under.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    at: u64,
+    schema: u64,
+}
+
+/// How a statement is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here {
+    /// As it should be.
+    Fresh,
+    /// Under a schema that has changed since.
+    Old,
+}
+
 /// The state of one signed-in connection.
 #[derive(Debug)]
 pub struct PgMemory {
     key: CancelKey,
     reported: Vec<(String, String)>,
     settings: Settings,
-    prepared: HashMap<u64, u64, foldhash::fast::RandomState>,
+    prepared: HashMap<u64, Use, foldhash::fast::RandomState>,
     clock: u64,
+    /// Statements that are to be closed before they are prepared once more.
+    stale: Vec<u64>,
     /// The number of the text that its unnamed statement holds, 0 for none or unknown.
     pub(super) unnamed: u64,
 }
@@ -33,26 +51,24 @@ impl PgMemory {
             settings: Settings::default(),
             prepared: HashMap::default(),
             clock: 0,
+            stale: Vec::new(),
             unnamed: 0,
         }
     }
 
-    /// Whether the statement is prepared here; if so it counts as used now.
-    pub(super) fn uses(&mut self, number: u64) -> bool {
+    /// Whether the statement is prepared here under this schema; if so it counts as used now. One that was
+    /// prepared under another must be closed first.
+    pub(super) fn uses(&mut self, number: u64, schema: u64) -> Option<Here> {
         self.clock += 1;
-        match self.prepared.get_mut(&number) {
-            Some(used) => {
-                *used = self.clock;
-                true
-            }
-            None => false,
-        }
+        let found = self.prepared.get_mut(&number)?;
+        found.at = self.clock;
+        Some(if found.schema == schema { Here::Fresh } else { Here::Old })
     }
 
     /// The statement is being prepared here.
-    pub(super) fn prepares(&mut self, number: u64) {
+    pub(super) fn prepares(&mut self, number: u64, schema: u64) {
         self.clock += 1;
-        self.prepared.insert(number, self.clock);
+        self.prepared.insert(number, Use { at: self.clock, schema });
     }
 
     /// The statement is not here, or nobody knows.
@@ -65,14 +81,30 @@ impl PgMemory {
         if self.prepared.len() < PREPARED_MAX {
             return None;
         }
-        let oldest = self.prepared.iter().min_by_key(|(_, used)| **used).map(|(number, _)| *number)?;
+        let oldest = self.prepared.iter().min_by_key(|(_, used)| used.at).map(|(number, _)| *number)?;
         self.prepared.remove(&oldest);
         Some(oldest)
+    }
+
+    /// The statement is no good any more, though it may be here.
+    pub(super) fn spoils(&mut self, number: u64) {
+        self.forgets(number);
+        if self.unnamed == number {
+            self.unnamed = 0;
+        } else if !self.stale.contains(&number) {
+            self.stale.push(number);
+        }
+    }
+
+    /// One that is to be closed.
+    pub(super) fn take_stale(&mut self) -> Option<u64> {
+        self.stale.pop()
     }
 
     /// All prepared statements are gone.
     pub(super) fn deallocated(&mut self) {
         self.prepared.clear();
+        self.stale.clear();
         self.unnamed = 0;
     }
 }
@@ -102,6 +134,14 @@ impl crate::tracker::Memory for PgMemory {
             held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },
             settings: found.settings.without(AUTHORIZATION),
         }
+    }
+
+    fn ran_errand(&mut self) {
+        self.unnamed = 0;
+    }
+
+    fn settings_reset(&mut self) {
+        self.settings = Settings::default();
     }
 
     fn wiped(&mut self) {

@@ -80,6 +80,13 @@ pub fn parameter_status(name: &str, value: &str, out: &mut Vec<u8>) {
     frame::end(out, at);
 }
 
+/// Appends CommandComplete.
+pub fn command_complete(tag: &[u8], out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'C');
+    frame::text(out, tag);
+    frame::end(out, at);
+}
+
 /// Appends ParseComplete.
 pub fn parse_complete(out: &mut Vec<u8>) {
     out.extend_from_slice(b"1\0\0\0\x04");

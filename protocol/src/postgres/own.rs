@@ -1,8 +1,7 @@
 //! What Splitpool itself asks a PostgreSQL backend: settings, inspection, clean-up.
 //!
 //! Values travel as parameters of `set_config`, never inside SQL text; the only text that is
-//! put together is the name behind RESET, which must be an identifier as PostgreSQL spells
-//! them. Everything is qualified with `pg_catalog`, because the session's search_path is its
+//! put together is the name behind RESET, quoted. Everything is qualified with `pg_catalog`, because the session's search_path is its
 //! own. "Extended Query" is the section followed.
 
 use super::frame::{self, split_text};
@@ -13,6 +12,8 @@ use crate::{Head, Held, ProtocolError, Settings};
 
 /// The role is a setting too, but RESET ALL leaves it alone and `pg_settings` does not show it.
 const ROLE: &str = "role";
+/// The encoding in which a client's texts and the values of settings travel.
+const ENCODING: &str = "client_encoding";
 /// So is the session's authorization.
 pub(super) const AUTHORIZATION: &str = "session_authorization";
 
@@ -25,7 +26,8 @@ const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
     UNION ALL SELECT 's', 'role', pg_catalog.current_setting('role') \
     UNION ALL SELECT 'a', pg_catalog.current_setting('session_authorization'), '' \
     UNION ALL SELECT 's', name, pg_catalog.current_setting(name, true) \
-    FROM pg_catalog.unnest($1::pg_catalog.text[]) AS names(name) \
+    FROM pg_catalog.unnest($1::pg_catalog.text[]) AS names(name) WHERE NOT EXISTS ( \
+    SELECT FROM pg_catalog.pg_settings AS listed WHERE listed.name OPERATOR(pg_catalog.=) names.name) \
     UNION ALL SELECT 'h', 'temp', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_class \
     WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
     UNION ALL SELECT 'h', 'lock', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks \
@@ -37,16 +39,19 @@ const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
     match errand {
-        Errand::Rollback => query("ROLLBACK", out),
-        Errand::Discard => query("DISCARD ALL", out),
+        Errand::Say(text) => query(text, out),
+        Errand::Rollback => query(b"ROLLBACK", out),
+        Errand::Discard => query(b"DISCARD ALL", out),
+        Errand::DiscardSequences => query(b"DISCARD SEQUENCES", out),
+        Errand::ResetSettings => query(b"RESET ALL; RESET ROLE", out),
         Errand::Inspect { names } => {
             let array = array(names);
             statement(INSPECT, &[array.as_bytes()], out);
-            sync(out);
+            finish(out);
         }
         Errand::Apply(changes) => {
             apply(changes, out);
-            sync(out);
+            finish(out);
         }
     }
 }
@@ -58,11 +63,13 @@ fn apply(changes: &[Change<'_>], out: &mut Vec<u8>) {
     if role.is_some() {
         statement(APPLY, &[ROLE.as_bytes(), b"none"], out);
     }
-    for change in changes.iter().filter(|change| change.name() != ROLE) {
+    // The encoding says how the other values are to be read.
+    let (encoding, rest): (Vec<_>, Vec<_>) =
+        changes.iter().filter(|change| change.name() != ROLE).partition(|change| change.name() == ENCODING);
+    for change in encoding.into_iter().chain(rest) {
         match change {
             Change::Set(name, value) => statement(APPLY, &[name.as_bytes(), value.as_bytes()], out),
-            Change::Reset(name) if is_setting_name(name) => statement(&format!("RESET {name}"), &[], out),
-            Change::Reset(name) => statement(APPLY, &[name.as_bytes(), b""], out),
+            Change::Reset(name) => statement(&format!("RESET {}", quoted(name)), &[], out),
         }
     }
     if let Some(Change::Set(_, role)) = role {
@@ -70,13 +77,15 @@ fn apply(changes: &[Change<'_>], out: &mut Vec<u8>) {
     }
 }
 
-fn query(text: &str, out: &mut Vec<u8>) {
+fn query(text: &[u8], out: &mut Vec<u8>) {
     let at = frame::begin(out, b'Q');
-    frame::text(out, text.as_bytes());
+    frame::text(out, text);
     frame::end(out, at);
 }
 
-fn sync(out: &mut Vec<u8>) {
+/// Closes the unnamed statement, so that no client finds it, and ends the batch.
+fn finish(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"C\0\0\0\x06S\0");
     let at = frame::begin(out, b'S');
     frame::end(out, at);
 }
@@ -101,13 +110,11 @@ fn statement(text: &str, values: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(b"E\0\0\0\x09\0\0\0\0\0");
 }
 
-/// Whether RESET may be followed by this name as it stands: identifiers joined by dots.
-fn is_setting_name(name: &str) -> bool {
-    let is_identifier = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
-    name.len() < 256 && name.split('.').all(is_identifier)
+/// A setting's name as RESET takes it: parts may be keywords, so all are quoted.
+fn quoted(name: &str) -> String {
+    let parts: Vec<String> =
+        name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    parts.join(".")
 }
 
 /// A text array in PostgreSQL's notation.
@@ -168,7 +175,13 @@ impl PgOwnReply {
             let length = i32::from_be_bytes(*length);
             if length >= 0 {
                 let (value, behind) = behind.split_at_checked(length as usize)?;
-                *column = Some(std::str::from_utf8(value).ok()?);
+                match std::str::from_utf8(value) {
+                    Ok(text) => *column = Some(text),
+                    // A value in another encoding cannot be carried: only this backend has it.
+                    Err(_) => {
+                        self.outcome.inspection.held = self.outcome.inspection.held.union(Held::UNKNOWN)
+                    }
+                }
                 left = behind;
             } else {
                 left = behind;
@@ -203,13 +216,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reset_takes_identifiers_only() {
-        for good in ["search_path", "app.tenant_id", "DateStyle"] {
-            assert!(is_setting_name(good), "{good}");
-        }
-        for bad in ["", "a b", "a;drop", "a..b", "1a", "a\"", "a.'x'"] {
-            assert!(!is_setting_name(bad), "{bad}");
-        }
+    fn names_are_quoted() {
+        assert_eq!(quoted("app.default"), r#""app"."default""#);
+        assert_eq!(quoted("x\"; DROP TABLE t"), r#""x""; DROP TABLE t""#);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! because after it nobody knows whose the next one is.
 
 use super::PgMemory;
-use super::frame::split_text;
+use super::frame::{self, split_text};
+use super::statements::PREFIX;
 use super::tracker::{Owed, PgTracker};
 use crate::tracker::{TxnStatus, Verdict};
 use crate::{Head, ProtocolError};
@@ -18,7 +19,7 @@ pub(super) fn needs(head: Head) -> usize {
     match head.tag {
         b'Z' => head.body.min(1),
         b'C' => head.body.min(32),
-        b'E' => head.body.min(512),
+        b'E' => head.body.min(SEEN_MAX),
         b'S' => head.body.min(SEEN_MAX),
         _ => 0,
     }
@@ -32,17 +33,18 @@ impl PgTracker {
         head: Head,
         seen: &[u8],
         memory: &mut PgMemory,
+        instead: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError> {
         match head.tag {
             b'D' | b'd' | b'c' | b'N' | b'A' | b't' | b'V' | b'H' => Ok(Verdict::Relay),
             b'C' => self.complete(seen, memory),
             b'Z' => self.ready(head, seen),
             b'1' => self.parsed(),
-            b'2' => self.answered(|owed| matches!(owed, Owed::Bind)),
+            b'2' => self.answered(|owed| matches!(owed, Owed::Bind { .. })),
             b'3' => self.closed(),
             b'T' | b'n' => self.described(head.tag),
             b'I' | b's' => self.executed(),
-            b'E' => Ok(self.failed(seen, memory)),
+            b'E' => Ok(self.failed(seen, memory, instead)),
             b'S' => Ok(self.parameter(head, seen)),
             b'G' => self.copy_begins(),
             _ => Err(ProtocolError("the backend sent a message of unknown type")),
@@ -75,7 +77,7 @@ impl PgTracker {
     /// A row description answers Describe, or is part of the answer to a simple query.
     fn described(&mut self, tag: u8) -> Result<Verdict, ProtocolError> {
         match self.owed.front() {
-            Some(Owed::Describe) => {
+            Some(Owed::Describe { .. }) => {
                 self.owed.pop_front();
                 Ok(Verdict::Relay)
             }
@@ -101,6 +103,7 @@ impl PgTracker {
     fn complete(&mut self, seen: &[u8], memory: &mut PgMemory) -> Result<Verdict, ProtocolError> {
         // Both also destroy the statements that were prepared through the protocol.
         if matches!(seen, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+            self.discarded |= seen == b"DISCARD ALL\0";
             memory.deallocated();
             self.named.clear();
             self.unnamed.number = 0;
@@ -116,20 +119,76 @@ impl PgTracker {
             (1, Some(b'E')) => TxnStatus::Failed,
             _ => return Err(ProtocolError("the backend sent a malformed ReadyForQuery")),
         };
-        match self.owed.pop_front() {
-            Some(Owed::Sync | Owed::Query | Owed::Function) => {}
-            _ => return Err(UNASKED),
-        }
+        let owed = self.owed.pop_front();
         self.txn = txn;
-        Ok(Verdict::Relay)
+        match owed {
+            Some(Owed::Sync | Owed::Query | Owed::Function) => Ok(Verdict::Relay),
+            Some(Owed::Flush) => Ok(Verdict::Swallow),
+            _ => Err(UNASKED),
+        }
     }
 
-    fn failed(&mut self, seen: &[u8], memory: &mut PgMemory) -> Verdict {
+    fn failed(&mut self, seen: &[u8], memory: &mut PgMemory, instead: &mut Vec<u8>) -> Verdict {
+        let code = code(seen);
+        self.heed_stale(code, seen, memory);
         match self.owed.front() {
-            Some(Owed::Sync | Owed::Query | Owed::Function) | None => self.copy_in = false,
+            Some(Owed::Sync | Owed::Query | Owed::Function | Owed::Flush) | None => self.copy_in = false,
             Some(_) => self.fail_batch(memory),
         }
-        Verdict::Failed(code(seen))
+        if matches!(&code, b"26000" | b"42P05" | b"08P01") && self.reword(seen, instead) {
+            return Verdict::Reworded(code);
+        }
+        Verdict::Failed(code)
+    }
+
+    /// A statement that a change of schema has overtaken, or that is not there although it should be, is
+    /// prepared anew before its next use.
+    fn heed_stale(&mut self, code: [u8; 5], seen: &[u8], memory: &mut PgMemory) {
+        let Some(Owed::Bind { number } | Owed::Describe { number }) = self.owed.front() else { return };
+        let overtaken = &code == b"0A000" && field(seen, b'R') == Some(b"RevalidateCachedQuery");
+        let (number, missing) = (*number, &code == b"26000");
+        if number != 0 && (overtaken || missing) {
+            memory.spoils(number);
+            self.stale = true;
+            if overtaken {
+                self.registry.schema_changed();
+            }
+        }
+    }
+
+    /// Appends the error with the client's names of statements in place of ours, if it has any.
+    fn reword(&self, fields: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(message) = field(fields, b'M') else { return false };
+        let prefix = PREFIX.as_bytes();
+        let Some(at) = message.windows(prefix.len()).position(|window| window == prefix) else {
+            return false;
+        };
+        let (front, ours) = message.split_at(at);
+        let digits = ours.get(prefix.len()..).unwrap_or_default();
+        let length = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+        let (digits, behind) = digits.split_at(length);
+        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+        let name = if number == Some(0) {
+            Some(self.stranger.clone())
+        } else {
+            self.named.iter().find(|(_, of)| Some(of.number) == number).map(|(name, _)| name.clone())
+        };
+        let Some(name) = name else { return false };
+        let start = frame::begin(out, b'E');
+        let mut left = fields;
+        while let Some((&kind, rest)) = left.split_first().filter(|(kind, _)| **kind != 0) {
+            let Some((value, next)) = split_text(rest) else { break };
+            out.push(kind);
+            if kind == b'M' {
+                frame::text(out, &[front, &name, behind].concat());
+            } else {
+                frame::text(out, value);
+            }
+            left = next;
+        }
+        out.push(0);
+        frame::end(out, start);
+        true
     }
 
     fn parameter(&mut self, head: Head, seen: &[u8]) -> Verdict {
@@ -176,13 +235,18 @@ impl PgTracker {
 }
 
 /// The SQLSTATE of an ErrorResponse: field `C`.
-fn code(mut fields: &[u8]) -> [u8; 5] {
+fn code(fields: &[u8]) -> [u8; 5] {
+    field(fields, b'C').and_then(|code| code.try_into().ok()).unwrap_or(*b"XX000")
+}
+
+/// A field of an ErrorResponse.
+fn field(mut fields: &[u8], wanted: u8) -> Option<&[u8]> {
     while let Some((&kind, behind)) = fields.split_first() {
-        let Some((value, next)) = split_text(behind) else { break };
-        if kind == b'C' {
-            return value.try_into().unwrap_or(*b"XX000");
+        let (value, next) = split_text(behind)?;
+        if kind == wanted {
+            return Some(value);
         }
         fields = next;
     }
-    *b"XX000"
+    None
 }

@@ -4,11 +4,14 @@
 //! ahead of its use, and what it has already is not prepared again. Everything else passes
 //! as the client sent it. "Extended Query" and "Pipelining" are the sections followed.
 
+use super::commands::{self, Command};
 use super::frame::{self, HEADER, split_text};
+use super::memory::Here;
 use super::statements::{PREFIX, Statement, put_name};
 use super::tracker::{OWED_MAX, Owed, PgTracker};
 use super::{PgMemory, messages};
 use crate::fault::Cause;
+use crate::tracker::TxnStatus;
 use crate::{Fault, Head};
 use std::sync::Arc;
 
@@ -31,6 +34,11 @@ fn parts(request: &[u8]) -> impl Iterator<Item = Part<'_>> {
         left = behind;
         Some(Part { head, whole, body: whole.get(HEADER..)? })
     })
+}
+
+/// See `Tracker::runs`.
+pub(super) fn runs(request: &[u8]) -> bool {
+    parts(request).any(|part| !matches!(part.head.tag, b'P' | b'D' | b'C' | b'S' | b'H'))
 }
 
 impl PgTracker {
@@ -65,9 +73,16 @@ impl PgTracker {
     /// Answers a batch of nothing but Sync, Flush and the closing of prepared statements:
     /// what drivers send to see whether the connection lives, and to tidy up.
     pub(super) fn answer_alone(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.deallocate(request, out) {
+            return true;
+        }
         let alone = parts(request).all(|part| match part.head.tag {
             b'S' => true,
-            b'C' => part.body.first() == Some(&b'S') && part.head.len() == part.whole.len(),
+            b'C' => {
+                let named = part.body.split_first().filter(|(kind, _)| **kind == b'S');
+                part.head.len() == part.whole.len()
+                    && named.is_some_and(|(_, name)| split_text(name).is_some())
+            }
             _ => false,
         });
         if !alone || self.unkept > 0 {
@@ -75,7 +90,7 @@ impl PgTracker {
         }
         for part in parts(request) {
             if part.head.tag == b'S' {
-                messages::ready(out, b'I');
+                messages::ready(out, self.status());
             } else {
                 self.close_named(part.body.get(1..).and_then(split_text).map_or(&[], |(name, _)| name));
                 messages::close_complete(out);
@@ -83,6 +98,62 @@ impl PgTracker {
         }
         self.scanned = 0;
         true
+    }
+
+    /// The transaction's status, as ReadyForQuery tells it.
+    fn status(&self) -> u8 {
+        match self.txn {
+            TxnStatus::Idle => b'I',
+            TxnStatus::Open => b'T',
+            TxnStatus::Failed => b'E',
+        }
+    }
+
+    /// DEALLOCATE of a statement that was prepared through the protocol.
+    fn deallocate(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(part) = parts(request).next().filter(|part| part.head.tag == b'Q') else { return false };
+        let Some(Command::Deallocate(name)) =
+            split_text(part.body).and_then(|(text, _)| commands::read(text))
+        else {
+            return false;
+        };
+        if self.txn == TxnStatus::Failed || self.unkept > 0 || self.named.remove(name.as_slice()).is_none() {
+            return false;
+        }
+        self.unnamed.number = 0;
+        messages::command_complete(b"DEALLOCATE", out);
+        messages::ready(out, self.status());
+        self.scanned = 0;
+        true
+    }
+
+    /// EXECUTE of a statement that was prepared through the protocol.
+    fn execute_by_name(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
+        if !part.body.trim_ascii_start().get(..8).is_some_and(|verb| verb.eq_ignore_ascii_case(b"execute ")) {
+            return false;
+        }
+        let Some(Command::Execute(name, rest)) =
+            split_text(part.body).and_then(|(text, _)| commands::read(text))
+        else {
+            return false;
+        };
+        let Some(statement) = self.named.get(name.as_slice()).cloned() else { return false };
+        self.require(&statement, memory, out);
+        self.owed.push_back(Owed::Query);
+        let at = frame::begin(out, b'Q');
+        out.extend_from_slice(b"EXECUTE ");
+        put_name(out, statement.number);
+        out.pop();
+        frame::text(out, rest);
+        frame::end(out, at);
+        true
+    }
+
+    /// Closes what must be prepared anew.
+    pub(super) fn close_stale(&mut self, memory: &mut PgMemory, out: &mut Vec<u8>) {
+        while let Some(number) = memory.take_stale() {
+            self.close_ours(number, out);
+        }
     }
 
     fn close_named(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
@@ -107,6 +178,10 @@ impl PgTracker {
             }
             if self.copy_in {
                 self.copy_frame(&part, out);
+            } else if part.head.tag == b'H' && self.ends_by_flush {
+                (self.open, self.skipping) = (false, false);
+                self.owed.push_back(Owed::Flush);
+                out.extend_from_slice(b"S\0\0\0\x04");
             } else if part.head.tag == b'S' {
                 (self.open, self.skipping) = (false, false);
                 self.owed.push_back(Owed::Sync);
@@ -141,13 +216,16 @@ impl PgTracker {
                 // A simple query destroys the unnamed statement.
                 self.unnamed.number = 0;
                 memory.unnamed = 0;
+                if self.execute_by_name(part, memory, out) {
+                    return Ok(());
+                }
                 self.owed.push_back(Owed::Query);
             }
             b'F' => self.owed.push_back(Owed::Function),
             b'P' => return self.parse(part, cut, memory, out),
             b'B' => return self.bind(part, memory, out),
             b'D' if part.body.first() == Some(&b'S') => return self.describe(part, memory, out),
-            b'D' => self.owed.push_back(Owed::Describe),
+            b'D' => self.owed.push_back(Owed::Describe { number: 0 }),
             b'E' => self.owed.push_back(Owed::Execute),
             b'C' if part.body.first() == Some(&b'S') => return self.close(part, memory, out),
             b'C' => self.owed.push_back(Owed::Close { ours: false }),
@@ -197,12 +275,12 @@ impl PgTracker {
         let number = statement.number;
         self.named.insert(name.into(), statement);
         self.fresh_names.push(name.into());
-        if memory.uses(number) {
+        if self.is_here(number, memory, out) {
             self.owed.push_back(Owed::LocalParse { name: name.into() });
             return Ok(());
         }
         self.make_room(memory, out);
-        memory.prepares(number);
+        memory.prepares(number, self.registry.schema());
         self.owed.push_back(Owed::Parse { number, unnamed: false, ours: false, name: Some(name.into()) });
         rename(part, b"", number, tail, out);
         Ok(())
@@ -212,20 +290,20 @@ impl PgTracker {
         let Some((portal, behind)) = split_text(part.body) else { return Err(malformed()) };
         let Some((name, behind)) = split_text(behind) else { return Err(malformed()) };
         let before = part.body.get(..=portal.len()).unwrap_or_default();
-        self.use_statement(part, before, name, behind, memory, out);
-        self.owed.push_back(Owed::Bind);
+        let number = self.use_statement(part, before, name, behind, memory, out);
+        self.owed.push_back(Owed::Bind { number });
         Ok(())
     }
 
     fn describe(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
         let Some((name, behind)) = part.body.get(1..).and_then(split_text) else { return Err(malformed()) };
-        self.use_statement(part, b"S", name, behind, memory, out);
-        self.owed.push_back(Owed::Describe);
+        let number = self.use_statement(part, b"S", name, behind, memory, out);
+        self.owed.push_back(Owed::Describe { number });
         Ok(())
     }
 
     /// Appends a message that names a statement, and ahead of it what the backend lacks.
-    /// `before` and `behind` are what stands around the name in the message.
+    /// `before` and `behind` are what stands around the name in the message. Returns its number, or 0.
     fn use_statement(
         &mut self,
         part: &Part<'_>,
@@ -234,24 +312,27 @@ impl PgTracker {
         behind: &[u8],
         memory: &mut PgMemory,
         out: &mut Vec<u8>,
-    ) {
+    ) -> u64 {
         if name.is_empty() {
             self.require_unnamed(memory, out);
             out.extend_from_slice(part.whole);
-            return;
+            return self.unnamed.number;
         }
         match self.named.get(name).cloned() {
             Some(statement) => {
                 self.require(&statement, memory, out);
                 rename(part, before, statement.number, behind, out);
+                return statement.number;
             }
             // Unknown to us is unknown to the database, which says so; but names like ours
             // must not reach a statement of ours.
             None if name.starts_with(PREFIX.as_bytes()) => {
+                self.stranger = name.into();
                 rename(part, before, 0, behind, out);
             }
             None => out.extend_from_slice(part.whole),
         }
+        0
     }
 
     fn close(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> Result<(), Fault> {
@@ -274,16 +355,30 @@ impl PgTracker {
 
     /// Prepares `statement` ahead of its use, where the backend lacks it.
     fn require(&mut self, statement: &Statement, memory: &mut PgMemory, out: &mut Vec<u8>) {
-        if memory.uses(statement.number) || statement.tail.is_empty() {
+        if statement.tail.is_empty() || self.is_here(statement.number, memory, out) {
             return;
         }
         self.make_room(memory, out);
-        memory.prepares(statement.number);
+        memory.prepares(statement.number, self.registry.schema());
         self.owed.push_back(Owed::Parse { number: statement.number, unnamed: false, ours: true, name: None });
         let at = frame::begin(out, b'P');
         put_name(out, statement.number);
         out.extend_from_slice(&statement.tail);
         frame::end(out, at);
+    }
+
+    /// Whether the backend has the statement as it should be. One that a change of schema may have overtaken
+    /// is closed.
+    fn is_here(&mut self, number: u64, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
+        match memory.uses(number, self.registry.schema()) {
+            Some(Here::Fresh) => true,
+            Some(Here::Old) => {
+                memory.forgets(number);
+                self.close_ours(number, out);
+                false
+            }
+            None => false,
+        }
     }
 
     /// The backend's unnamed statement may be another client's.
@@ -312,6 +407,10 @@ impl PgTracker {
     /// Closes the statement that was not used for longest, where the backend is full.
     fn make_room(&mut self, memory: &mut PgMemory, out: &mut Vec<u8>) {
         let Some(number) = memory.evicts() else { return };
+        self.close_ours(number, out);
+    }
+
+    fn close_ours(&mut self, number: u64, out: &mut Vec<u8>) {
         self.owed.push_back(Owed::Close { ours: true });
         let at = frame::begin(out, b'C');
         out.push(b'S');

@@ -39,6 +39,7 @@ const SWEEP_AT: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Registry {
     numbers: AtomicU64,
+    schema: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -52,6 +53,17 @@ impl Registry {
     /// A number that nothing has had before.
     pub fn fresh_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The number of the schema that statements are prepared under. It need not be that of one database: a
+    /// statement that is prepared once too often is no mistake.
+    pub fn schema(&self) -> u64 {
+        self.schema.load(Ordering::Relaxed)
+    }
+
+    /// Some schema has changed: what was prepared before is prepared anew where it is used again.
+    pub fn schema_changed(&self) {
+        self.schema.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The statement for `tail`, as long as `flavour`, the encoding and quoting its bytes

@@ -24,10 +24,10 @@ pub(super) const OWED_MAX: usize = 131_072;
 pub(super) enum Owed {
     /// ParseComplete. `number` is what the backend's memory was told it would have.
     Parse { number: u64, unnamed: bool, ours: bool, name: Option<Box<[u8]>> },
-    /// BindComplete.
-    Bind,
+    /// BindComplete, of the statement of this number; 0 is none of ours.
+    Bind { number: u64 },
     /// RowDescription or NoData.
-    Describe,
+    Describe { number: u64 },
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// CloseComplete.
@@ -40,6 +40,8 @@ pub(super) enum Owed {
     CopyEnd,
     /// ReadyForQuery after Sync.
     Sync,
+    /// ReadyForQuery after a Sync of ours, where the client sent Flush.
+    Flush,
     /// ReadyForQuery after a simple query.
     Query,
     /// ReadyForQuery after a function call.
@@ -49,7 +51,7 @@ pub(super) enum Owed {
 impl Owed {
     /// Whether this ends with ReadyForQuery.
     fn ends_ready(&self) -> bool {
-        matches!(self, Self::Sync | Self::Query | Self::Function)
+        matches!(self, Self::Sync | Self::Query | Self::Function | Self::Flush)
     }
 }
 
@@ -84,6 +86,17 @@ pub struct PgTracker {
     /// The backend discards everything up to the next Sync.
     pub(super) skipping: bool,
     pub(super) muted: bool,
+    /// The batch being gathered only prepares, so that a Flush may end it as a Sync would.
+    pub(super) only_prepares: bool,
+    pub(super) ends_by_flush: bool,
+    /// Such a batch failed: what the client sends before its Sync means nothing.
+    pub(super) flush_failed: bool,
+    /// A statement was refused only because its preparation is out of date.
+    pub(super) stale: bool,
+    /// The client's name for a statement that there is not, although it is named like ours.
+    pub(super) stranger: Box<[u8]>,
+    /// DISCARD ALL was run.
+    pub(super) discarded: bool,
     pub(super) txn: TxnStatus,
     pub(super) reported: Arc<Vec<(String, String)>>,
     pub(super) trusted: bool,
@@ -153,7 +166,8 @@ impl PgTracker {
     pub(super) fn fail_batch(&mut self, memory: &mut PgMemory) {
         self.copy_in = false;
         while let Some(front) = self.owed.front() {
-            if matches!(front, Owed::Sync) {
+            if matches!(front, Owed::Sync | Owed::Flush) {
+                self.flush_failed = matches!(front, Owed::Flush);
                 return;
             }
             if let Some(owed) = self.owed.pop_front() {
@@ -205,6 +219,12 @@ impl Tracker for PgTracker {
             open: false,
             skipping: false,
             muted: false,
+            only_prepares: false,
+            ends_by_flush: false,
+            flush_failed: false,
+            stale: false,
+            stranger: Box::default(),
+            discarded: false,
             txn: TxnStatus::Idle,
             trusted: trusted(&reported),
             reported,
@@ -233,6 +253,7 @@ impl Tracker for PgTracker {
     ) -> Result<(), Fault> {
         if self.is_over() {
             self.fresh_names.clear();
+            self.close_stale(memory, out);
         }
         self.translate(request, rest, memory, out)?;
         self.scanned = 0;
@@ -255,7 +276,7 @@ impl Tracker for PgTracker {
         if head.tag == b'D' && !self.muted {
             return Ok(Verdict::Relay);
         }
-        let verdict = self.judge_reply(head, seen, memory)?;
+        let verdict = self.judge_reply(head, seen, memory, after)?;
         if matches!(self.owed.front(), Some(Owed::LocalParse { .. } | Owed::LocalClose { .. })) {
             self.pour(after);
         }
@@ -336,6 +357,27 @@ impl Tracker for PgTracker {
 
     fn held(&self) -> Held {
         if self.unkept > 0 { Held::UNKNOWN } else { Held::empty() }
+    }
+
+    fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
+    }
+
+    fn fail(&mut self, out: &mut Vec<u8>) {
+        self.txn = TxnStatus::Failed;
+        messages::ready(out, b'E');
+    }
+
+    fn schema_changed(&self) {
+        self.registry.schema_changed();
+    }
+
+    fn runs(&self, request: &[u8]) -> bool {
+        super::requests::runs(request)
+    }
+
+    fn take_discarded(&mut self) -> bool {
+        std::mem::take(&mut self.discarded)
     }
 
     fn lexing_trusted(&self) -> bool {

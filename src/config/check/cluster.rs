@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use protocol::Held;
 use router::{Rule, Target};
 
 use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, database, user};
@@ -37,6 +38,10 @@ pub(super) fn read(
         connect_timeout: table.or_in("connect_timeout", 5 * SECOND, 10 * MILLISECOND..=10 * MINUTE),
         max_concurrent_logins: table.or_in("max_concurrent_logins", 4, 1..=1000),
         query_wait_timeout: table.or_in("query_wait_timeout", general.query_wait_timeout, MILLISECOND..=DAY),
+        query_timeout: table.or_off("query_timeout", Duration::ZERO, MILLISECOND..=DAY),
+        transaction_timeout: table.or_off("transaction_timeout", Duration::ZERO, MILLISECOND..=DAY),
+        idle_transaction_timeout: table.or_off("idle_transaction_timeout", Duration::ZERO, MILLISECOND..=DAY),
+        client_idle_timeout: table.or_off("client_idle_timeout", Duration::ZERO, MILLISECOND..=30 * DAY),
         probe_interval,
         probe_timeout,
         max_probe_age: table.or_in("max_probe_age", probe_age, probe_interval..=HOUR),
@@ -44,6 +49,7 @@ pub(super) fn read(
         slow_start: table.or_in("slow_start", 5 * SECOND, Duration::ZERO..=HOUR),
         probe: probe(&mut table, &name, engine, databases, users),
         catalog_refresh: table.or_off("catalog_refresh", MINUTE, SECOND..=DAY),
+        pins: pins(table.table("pins")),
         tls: tls(table.table("tls")),
         endpoints: endpoints(&mut table),
         rules: table.tables("rules").into_iter().flatten().filter_map(rule).collect(),
@@ -95,6 +101,19 @@ fn probe(
     let default = if engine == Engine::Postgres { "postgres" } else { "" };
     let dbname = table.get("probe_dbname").or(first).unwrap_or_else(|| default.to_owned());
     ProbeLogin { user, password: password.filter(|password| !password.expose().is_empty()), dbname }
+}
+
+fn pins(mut table: Table<'_>) -> Pins {
+    let mut pins = Pins::default();
+    for (feature, name) in Held::ALL.into_iter().filter(|(feature, _)| *feature != Held::SESSION_MODE) {
+        match table.or(name, PinChoice::Pin) {
+            PinChoice::Pin => {}
+            PinChoice::Error => pins.refused = pins.refused.union(feature),
+            PinChoice::Allow => pins.allowed = pins.allowed.union(feature),
+        }
+    }
+    table.close();
+    pins
 }
 
 fn tls(mut table: Table<'_>) -> BackendTls {

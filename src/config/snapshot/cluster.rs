@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Address, Secret};
 use crate::config::choice::choice;
+use protocol::Held;
 
 /// `[clusters.NAME]`: a primary and its replicas.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,14 @@ pub struct ClusterConfig {
     pub max_concurrent_logins: u32,
     /// How long a request may wait for a backend of this cluster.
     pub query_wait_timeout: Duration,
+    /// From a request to the end of its reply; then its statement is cancelled. `None` is no bound.
+    pub query_timeout: Option<Duration>,
+    /// From a transaction's first request to its end; then its client is cut off.
+    pub transaction_timeout: Option<Duration>,
+    /// Between two requests of a transaction; then its client is cut off.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Between two requests outside of transactions; then its client is cut off.
+    pub client_idle_timeout: Option<Duration>,
     /// How often each endpoint is probed.
     pub probe_interval: Duration,
     /// How long one probe may take.
@@ -51,6 +60,8 @@ pub struct ClusterConfig {
     pub probe: ProbeLogin,
     /// How often the functions of the database are read anew; `None` is only after DDL.
     pub catalog_refresh: Option<Duration>,
+    /// What happens where a session would have to keep its backend.
+    pub pins: Pins,
     /// Encryption towards its endpoints.
     pub tls: BackendTls,
     /// At least one, no address twice, at most one `Primary`, not all `Replica`.
@@ -68,6 +79,27 @@ pub struct ProbeLogin {
     pub password: Option<Secret>,
     /// The database to connect to; empty for none (MySQL).
     pub dbname: String,
+}
+
+/// `[clusters.NAME.pins]`: what is not pinned, which is the default. No feature is in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Statements that would bind their session are refused.
+    pub refused: Held,
+    /// The session is not bound; what it made stays on the backend, for whoever comes next.
+    pub allowed: Held,
+}
+
+choice! {
+    /// What happens where a session would have to keep its backend.
+    pub enum PinChoice {
+        /// It keeps it until the reason is gone.
+        Pin = "pin",
+        /// The statement is refused.
+        Error = "error",
+        /// Nothing: the session may miss what it made, and others may meet it.
+        Allow = "allow",
+    }
 }
 
 choice! {

@@ -179,7 +179,7 @@ EXPLAIN ANALYZE VERBOSE WITH x AS (DELETE FROM t RETURNING 1) SELECT 1
 --> primary write
 
 EXPLAIN ANALYZE SELECT nextval('s')
---> primary write
+--> primary write sequence
 
 EXPLAIN ANALYZE SELECT volatile_fn()
 --> primary read unknown @volatile_function
@@ -221,7 +221,7 @@ COPY (WITH x AS (UPDATE t SET a = 1 RETURNING 1) SELECT * FROM x) TO STDOUT
 --> primary copy
 
 COPY (SELECT nextval('s')) TO STDOUT
---> primary copy
+--> primary copy sequence
 
 COPY (SELECT volatile_fn()) TO STDOUT
 --> primary copy unknown
@@ -294,13 +294,13 @@ NOTIFY c, 'x'
 --> primary write @notify
 
 DO $$ BEGIN PERFORM 1; END $$
---> primary write unknown @procedure
+--> primary write state @procedure
 
 CALL p(1)
 --> primary write unknown @procedure
 
 LOAD 'auto_explain'
---> primary write unknown
+--> primary write library settings
 
 EXECUTE p(1)
 --> primary write unknown

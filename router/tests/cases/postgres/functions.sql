@@ -1,17 +1,17 @@
 SELECT nextval('s'), currval('s'), lastval()
---> primary write @side_effect
+--> primary write sequence sequence_asked @side_effect
 
 SELECT setval('s', 1)
---> primary write @side_effect
+--> primary write sequence @side_effect
 
 SELECT currval('s')
---> primary write
+--> primary write sequence_asked
 
 SELECT lastval()
---> primary write
+--> primary write sequence_asked
 
 SELECT * FROM t WHERE id = nextval('s')
---> primary write
+--> primary write sequence
 
 --: locks succeed silently on a replica
 SELECT pg_advisory_lock(1)
@@ -150,10 +150,10 @@ SELECT pg_ls_dir('.'), pg_stat_file('x')
 --> primary write
 
 SELECT setseed(0.5)
---> primary write unknown
+--> primary write seed
 
 SELECT * FROM dblink('dbname=x', 'delete from t') AS x(a int)
---> primary write unknown
+--> primary write extension_state unknown
 
 SELECT query_to_xml('select set_config(1,2,3)', true, true, '')
 --> primary write unknown
@@ -289,7 +289,7 @@ DELETE FROM t WHERE unheard_of(a)
 --> primary write unknown
 
 INSERT INTO t VALUES (nextval('s'), now(), gen_random_uuid())
---> primary write
+--> primary write sequence
 
 --: keywords that users may call functions by
 SELECT next(1)
@@ -322,10 +322,10 @@ SELECT (x.a)."pg_advisory_lock" FROM (SELECT 1::bigint a) x
 --> primary write advisory_lock
 
 SELECT ('s'::regclass) . /* c */ NextVal
---> primary write @side_effect
+--> primary write sequence @side_effect
 
 SELECT a[1].nextval, $1.lo_unlink FROM t
---> primary write @side_effect
+--> primary write sequence @side_effect
 
 SELECT (x).volatile_fn FROM t x
 --> primary read unknown @volatile_function

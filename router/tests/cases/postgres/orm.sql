@@ -84,7 +84,7 @@ select o1_0.id,l1_0.order_id,l1_0.id,l1_0.qty from orders o1_0 left join order_l
 
 --: Hibernate: sequence
 select nextval('users_seq')
---> primary write @side_effect
+--> primary write sequence @side_effect
 
 --: Hibernate: pessimistic locks
 select a1_0.id from a a1_0 where a1_0.id=$1 for no key update

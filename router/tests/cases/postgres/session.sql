@@ -129,7 +129,7 @@ SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY
 --> any session settings
 
 SET seed TO 0.5
---> any session settings unknown
+--> any session seed settings
 
 SET search_path = pg_temp
 --> any session settings temp_table
@@ -238,7 +238,7 @@ SELECT 1 -- splitpool: replica
 --> primary write @write
 
 /* splitpool: replica */ SELECT nextval('s')
---> primary write
+--> primary write sequence
 
 /* splitpool: replica */ SELECT volatile_fn(1)
 --> primary read unknown

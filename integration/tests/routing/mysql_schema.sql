@@ -1,0 +1,17 @@
+CREATE TABLE accounts (id int PRIMARY KEY, owner varchar(40), balance int);
+INSERT INTO accounts VALUES (1, 'owner 1', 10), (2, 'owner 2', 20), (3, 'owner 3', 30), (7, 'owner 7', 70), (9, 'owner 9', 90);
+CREATE TABLE orders (id int PRIMARY KEY AUTO_INCREMENT, account int, total decimal(10,2), placed datetime DEFAULT CURRENT_TIMESTAMP);
+INSERT INTO orders (account, total) VALUES (1, 10.5), (1, 3), (2, 7);
+CREATE TABLE scratchpad (n int);
+CREATE TABLE `Mixed Case` (id int, `select` varchar(20));
+CREATE TABLE docs (id int PRIMARY KEY, doc json);
+CREATE TABLE calls (n int);
+CREATE VIEW rich AS SELECT * FROM accounts WHERE balance > 50;
+CREATE FUNCTION pure(x int) RETURNS int DETERMINISTIC NO SQL RETURN x + 1;
+CREATE FUNCTION reads(x int) RETURNS int READS SQL DATA RETURN (SELECT count(*) FROM accounts);
+CREATE FUNCTION writes(x int) RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO calls VALUES (x); RETURN x; END;
+CREATE FUNCTION posing(x int) RETURNS int CONTAINS SQL BEGIN INSERT INTO calls VALUES (x); RETURN x; END;
+CREATE PROCEDURE proc() BEGIN INSERT INTO calls VALUES (0); END;
+CREATE VIEW calling AS SELECT writes(1) AS w;
+CREATE VIEW calling_deeper AS SELECT * FROM calling;
+CREATE VIEW harmless AS SELECT pure(id) AS p FROM accounts;

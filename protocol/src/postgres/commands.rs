@@ -1,0 +1,86 @@
+//! The SQL commands that name prepared statements: EXECUTE and DEALLOCATE.
+//!
+//! Drivers prepare through the protocol and deallocate by SQL. On backends a statement goes by another name, so
+//! these two commands, where they stand alone, are read for the name they give. Everything else about SQL is not
+//! known here.
+
+/// A command with the name it gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command<'a> {
+    /// `EXECUTE name ..`: what follows the name.
+    Execute(Vec<u8>, &'a [u8]),
+    /// `DEALLOCATE [PREPARE] name`.
+    Deallocate(Vec<u8>),
+}
+
+/// Reads `text`, which is the whole text of a simple query.
+pub(super) fn read(text: &[u8]) -> Option<Command<'_>> {
+    let (verb, rest) = word(text)?;
+    if verb.eq_ignore_ascii_case(b"execute") {
+        let (name, rest) = name(rest)?;
+        return Some(Command::Execute(name, rest));
+    }
+    if !verb.eq_ignore_ascii_case(b"deallocate") {
+        return None;
+    }
+    let (mut first, mut rest) = name(rest)?;
+    if first == b"prepare" && !rest.trim_ascii().is_empty() {
+        (first, rest) = name(rest)?;
+    }
+    let ends = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
+    (ends && first != b"all").then_some(Command::Deallocate(first))
+}
+
+fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
+    let length = text.iter().position(|byte| !is_name(byte)).unwrap_or(text.len());
+    (length > 0).then(|| text.split_at(length))
+}
+
+/// A name as PostgreSQL understands it: folded unless it is quoted.
+fn name(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let text = text.trim_ascii_start();
+    let Some(quoted) = text.strip_prefix(b"\"") else {
+        return word(text).map(|(name, rest)| (name.to_ascii_lowercase(), rest));
+    };
+    let mut name = Vec::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        name.extend_from_slice(rest.get(..end)?);
+        rest = rest.get(end + 1..)?;
+        match rest.strip_prefix(b"\"") {
+            Some(more) => {
+                name.push(b'"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let execute = |name: &str, rest| Some(Command::Execute(name.into(), rest));
+        assert_eq!(read(b"EXECUTE s1(1, 'x')"), execute("s1", b"(1, 'x')".as_slice()));
+        assert_eq!(read(b" execute \"S \"\"1\" ;"), execute("S \"1", b" ;".as_slice()));
+        assert_eq!(read(b"DEALLOCATE PREPARE S1;"), Some(Command::Deallocate(b"s1".to_vec())));
+        assert_eq!(read(b"deallocate prepare"), Some(Command::Deallocate(b"prepare".to_vec())));
+        for other in [
+            "DEALLOCATE ALL",
+            "DEALLOCATE a; SELECT 1",
+            "SELECT 1",
+            "EXECUTE",
+            "EXECUTE \"x",
+            "",
+            "-- EXECUTE x",
+        ] {
+            assert_eq!(read(other.as_bytes()), None, "{other}");
+        }
+    }
+}

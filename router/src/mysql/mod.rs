@@ -1,0 +1,123 @@
+//! MySQL's and MariaDB's SQL: what the lexer tells of a text, and which of its names the catalog suspects.
+//!
+//! One level: there is no parser behind the lexer. A query is a read if nothing in its tokens speaks against it and
+//! the catalog knows every function that is not built in. A comment that only some versions run is read both ways,
+//! and the stricter reading counts.
+
+mod builtins;
+mod lexer;
+mod scan;
+mod session;
+mod statement;
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::{Detail, Lexing, Plan};
+use lexer::{Lexer, Token, Versioned};
+
+/// What a text tells.
+pub(crate) struct Told {
+    pub(crate) plan: Plan,
+    /// The names of functions are wanted and were not asked for.
+    pub(crate) needs_names: bool,
+}
+
+/// Reads a text. Allocates only if the names of unknown functions are asked for, and if there are any.
+pub(crate) fn plan(text: &[u8], lexing: Lexing, with_names: bool) -> Told {
+    let (mut told, versioned) = read(text, lexing, with_names, Versioned::Code);
+    if versioned {
+        let (other, _) = read(text, lexing, with_names, Versioned::Comment);
+        told.needs_names |= other.needs_names;
+        let statements = told.plan.statements.max(other.plan.statements);
+        let kind = told.plan.kind;
+        let same = other.plan.statements == 0 || other.plan.kind == kind;
+        told.plan.join(&other.plan);
+        told.plan.statements = statements;
+        if same {
+            // The same statement twice is not two statements.
+            told.plan.kind = kind;
+            told.plan.has_transaction_control = kind.is_transaction_control();
+        }
+    }
+    told
+}
+
+fn read(text: &[u8], lexing: Lexing, with_names: bool, reading: Versioned) -> (Told, bool) {
+    let mut lexer = Lexer::new(text, lexing, reading);
+    let mut plan = Plan::empty();
+    let mut needs_names = false;
+    while let Some(mut statement) = statement::next(&mut lexer, with_names) {
+        needs_names |= statement.needs_names;
+        if statement.needs_names {
+            let functions = statement.names.take().unwrap_or_default();
+            statement.plan.detail =
+                Some(Arc::new(Detail { functions, user_functions: true, ..Detail::default() }));
+        }
+        plan.add(statement.plan);
+        if statement.strange {
+            break;
+        }
+    }
+    plan.hint = lexer.hint;
+    (Told { plan, needs_names }, lexer.versioned)
+}
+
+/// Looks a read through for names that the catalog suspects, wherever they stand: in quotes of whatever kind, in
+/// comments. Does not allocate for names without capitals.
+pub(crate) fn suspect(text: &[u8], catalog: &Catalog) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..=0xff);
+    text.split(|byte| !is_part(*byte)).filter(|part| !part.is_empty()).any(|part| {
+        match std::str::from_utf8(part) {
+            Ok(name) if name.chars().any(char::is_uppercase) => catalog.is_suspect(&name.to_lowercase()),
+            Ok(name) => catalog.is_suspect(name),
+            Err(_) => true,
+        }
+    })
+}
+
+/// The fingerprint of a text: its tokens without values and white space.
+pub(crate) fn fingerprint(text: &[u8], seed: &impl BuildHasher) -> u64 {
+    let mut hash = seed.build_hasher();
+    let mut lexer = Lexer::new(text, Lexing::TRUSTED, Versioned::Code);
+    // A list of values counts as one value, whatever its length.
+    let mut listing = false;
+    while let Some(token) = lexer.token() {
+        let value = matches!(token, Token::Text | Token::Number | Token::Parameter);
+        if listing && (value || token == Token::Comma) {
+            continue;
+        }
+        listing = value;
+        match token {
+            Token::Word(name) => name.iter().for_each(|byte| hash.write_u8(byte.to_ascii_lowercase())),
+            Token::Quoted(name) | Token::Variable(name) | Token::SystemVariable(name) => hash.write(name),
+            Token::Operator(symbol) => hash.write_u8(symbol),
+            Token::Strange => {
+                hash.write(text);
+                break;
+            }
+            _ => {}
+        }
+        hash.write_u8(kind(token));
+    }
+    hash.finish()
+}
+
+fn kind(token: Token<'_>) -> u8 {
+    match token {
+        Token::Word(_) => 0,
+        Token::Quoted(_) => 1,
+        Token::Text | Token::Number | Token::Parameter => 2,
+        Token::Open => 3,
+        Token::Close => 4,
+        Token::Comma => 5,
+        Token::Dot => 6,
+        Token::Semicolon => 7,
+        Token::Assign => 8,
+        Token::Operator(_) => 9,
+        Token::Strange => 10,
+        Token::Variable(_) => 11,
+        Token::SystemVariable(_) => 12,
+    }
+}
