@@ -4,7 +4,7 @@
 //! catalog is read, and from the moment a change of it was seen until it is read again, every
 //! function that is not built in counts as one that writes.
 
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Engine};
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use pool::Cluster;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+mod mysql;
 mod sources;
 
 /// Catalogs of one cluster that are kept up to date at a time.
@@ -93,9 +94,9 @@ pub struct Catalogs {
 impl Catalogs {
     /// No catalog yet; each is read once somebody asks for it.
     pub fn new<P: Protocol>(cluster: Arc<Cluster<P>>, config: &ClusterConfig) -> Self {
-        let refresh = config.catalog_refresh;
+        let (engine, refresh) = (config.engine, config.catalog_refresh);
         let read = Box::new(move |database, slot| {
-            tokio::spawn(keep(Arc::downgrade(&cluster), database, Arc::downgrade(&slot), refresh));
+            tokio::spawn(keep(Arc::downgrade(&cluster), engine, database, Arc::downgrade(&slot), refresh));
         });
         Self { slots: Mutex::default(), read }
     }
@@ -123,13 +124,20 @@ impl Catalogs {
 /// Reads a catalog when it is wanted and on a timer, as long as anybody has it.
 async fn keep<P: Protocol>(
     cluster: std::sync::Weak<Cluster<P>>,
+    engine: Engine,
     database: String,
     slot: std::sync::Weak<Slot>,
     refresh: Option<Duration>,
 ) {
     loop {
         let (Some(held), Some(alive)) = (slot.upgrade(), cluster.upgrade()) else { return };
-        match tokio::time::timeout(READ_MAX, read(&alive, &database)).await {
+        let reading = async {
+            match engine {
+                Engine::Postgres => read(&alive, &database).await,
+                Engine::Mysql => read_mysql(&alive).await,
+            }
+        };
+        match tokio::time::timeout(READ_MAX, Box::pin(reading)).await {
             Ok(Ok(catalog)) => held.current.store(Arc::new(catalog)),
             Ok(Err(error)) => tracing::debug!(database, error, "the catalog cannot be read yet"),
             Err(_) => tracing::warn!(database, "reading the catalog takes too long"),
@@ -149,6 +157,14 @@ async fn keep<P: Protocol>(
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// One catalog serves all databases of a MySQL cluster.
+async fn read_mysql<P: Protocol>(cluster: &Arc<Cluster<P>>) -> Result<Catalog, String> {
+    let mut conn = cluster.control_mysql("").await.map_err(|error| error.to_string())?;
+    let catalog = mysql::read(&mut conn).await.map_err(|error| error.to_string())?;
+    let _ = conn.disconnect().await;
+    Ok(catalog)
 }
 
 async fn read<P: Protocol>(cluster: &Arc<Cluster<P>>, database: &str) -> Result<Catalog, String> {

@@ -20,7 +20,7 @@ mod hint;
 mod lexer;
 mod lookahead;
 mod memory;
-mod mysql;
+pub mod mysql;
 mod names;
 mod parse;
 mod plan;

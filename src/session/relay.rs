@@ -50,6 +50,8 @@ pub(super) struct Relay {
     pub(super) upload: usize,
     /// Bytes in the client's inbox when it was last heard.
     pub(super) heard: usize,
+    /// Bytes at the front of the inbox that were sent and are kept to be sent once more.
+    pub(super) kept: usize,
     /// Replies of our own that are due behind the current frame.
     after: Vec<u8>,
     /// Whether the client has had anything of the reply.
@@ -138,7 +140,7 @@ impl Relay {
             return Poll::Ready(Some(Stop::Heard));
         }
         if client.ended {
-            let gone = wanted || client.inbox.is_empty();
+            let gone = wanted || client.inbox.len() <= self.kept;
             return if gone { Poll::Ready(Some(Stop::ClientGone)) } else { Poll::Pending };
         }
         if self.upload > 0 && !tracker.is_stalled() {

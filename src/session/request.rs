@@ -260,6 +260,7 @@ impl<P: Protocol> Session<P> {
             self.client.outbox.space(),
         )?;
         let mut kept = if keep || heals { request.len } else { 0 };
+        relay.kept = kept;
         if kept == 0 {
             self.client.consume(request.len);
         }
@@ -277,6 +278,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Stop::Heard => {
                     self.client.consume(std::mem::take(&mut kept));
+                    relay.kept = 0;
                     self.hear(&mut relay)?;
                 }
                 Stop::Late(Late::Query) => {

@@ -45,7 +45,7 @@ impl MyTracker {
                 Extent::Whole { end, sequence } => {
                     let alone = self.scanned == 0;
                     self.scanned += end;
-                    self.sequence = sequence.wrapping_add(1);
+                    self.asked(sequence);
                     let silent = match head.tag {
                         command::STMT_SEND_LONG_DATA => true,
                         command::STMT_CLOSE => !alone,

@@ -23,8 +23,11 @@ const CHANGED_MAX: usize = 256;
 pub const ALWAYS: [&str; 4] =
     ["character_set_client", "character_set_results", "collation_connection", "sql_mode"];
 
-/// Told, and nothing to carry: positions, and what follows from something else that is carried.
-const IDLE: [&str; 9] = [
+/// Told, and nothing to carry: positions, counts, and what follows from something else that is carried.
+const IDLE: [&str; 12] = [
+    "statement_id",
+    "error_count",
+    "gtid_owned",
     "last_insert_id",
     "identity",
     "last_gtid",
@@ -225,7 +228,10 @@ impl crate::tracker::Memory for MyMemory {
     }
 
     fn set_settings(&mut self, settings: Settings) {
-        self.schema = settings.value(SCHEMA).map(Into::into);
+        // One that signed in without a schema and got one never is without again.
+        if !self.database.is_empty() || self.schema.is_none() {
+            self.schema = settings.value(SCHEMA).map(Into::into);
+        }
         self.multi_statements = settings.value(MULTI_STATEMENTS).map(|value| value == "1");
         self.changed.clear();
         self.something = false;

@@ -36,26 +36,35 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
     match errand {
-        Errand::Rollback => reply.simple(query("ROLLBACK", out)),
-        Errand::Say(text) => reply.simple(put(out, &[command::QUERY], text)),
+        Errand::Rollback => {
+            query("ROLLBACK", out);
+            reply.simple(1);
+        }
+        Errand::Say(text) => {
+            put(out, &[command::QUERY], text);
+            reply.simple(1);
+        }
         // There is nothing of the kind to forget.
-        Errand::DiscardSequences => reply.simple(put(out, &[command::PING], b"")),
+        Errand::DiscardSequences => {
+            put(out, &[command::PING], b"");
+            reply.simple(1);
+        }
         // The database has no smaller way back to its own settings.
         Errand::Discard | Errand::ResetSettings => {
-            reply.simple(put(out, &[command::RESET_CONNECTION], b""));
-            reply.simple(put(out, &[command::SET_OPTION, 1, 0], b""));
+            put(out, &[command::RESET_CONNECTION], b"");
+            put(out, &[command::SET_OPTION, 1, 0], b"");
             if memory.schema.is_some() {
-                reply.simple(put(out, &[command::INIT_DB], memory.database.as_bytes()));
+                put(out, &[command::INIT_DB], memory.database.as_bytes());
             }
-            reply.simple(query(TRACK, out));
+            query(TRACK, out);
+            reply.simple(3 + usize::from(memory.schema.is_some()));
         }
         Errand::Apply(changes) => {
-            for _ in 0..apply(changes, &memory.database, out) {
-                reply.simple(());
+            let answers = apply(changes, &memory.database, out);
+            if answers == 0 {
+                put(out, &[command::PING], b"");
             }
-            if reply.waits.is_empty() {
-                reply.simple(put(out, &[command::PING], b""));
-            }
+            reply.simple(answers.max(1));
         }
         Errand::Inspect { .. } => {
             let mut text = "SELECT ".to_owned();
@@ -211,8 +220,9 @@ impl MyOwnReply {
         }
     }
 
-    fn simple(&mut self, (): ()) {
-        self.waits.push_back(Waits::Simple);
+    /// So many plain answers are to come.
+    fn simple(&mut self, answers: usize) {
+        self.waits.extend(std::iter::repeat_with(|| Waits::Simple).take(answers));
     }
 }
 

@@ -246,7 +246,7 @@ impl MyTracker {
         if done.insert_id != 0 {
             (self.insert_id, memory.insert_id) = (done.insert_id, done.insert_id);
         }
-        let mut touched = false;
+        let (mut touched, mut explained, mut something) = (false, false, false);
         let read = messages::changes(done.changes, |change| {
             match change {
                 Changed::Variable(b"last_insert_id" | b"identity", value) => {
@@ -261,10 +261,19 @@ impl MyTracker {
                 }
                 Changed::Transaction(letters) => self.locked = letters.get(7) == Some(&b'L'),
                 Changed::Characteristics(text) => self.one_shot = !text.is_empty(),
-                Changed::Schema(_) | Changed::Something => {}
+                Changed::Schema(_) => {}
+                Changed::Something => {
+                    something = true;
+                    return;
+                }
             }
-            touched |= memory.told(change);
+            explained |= memory.told(change);
         });
+        touched |= explained | something;
+        // It is said of every change. What is told by name needs no other explanation.
+        if something && !explained {
+            memory.told(Changed::Something);
+        }
         // A wish for the next transaction has come true once one is open.
         self.one_shot &= !open;
         if !read || done.cut {

@@ -143,7 +143,7 @@ impl MyTracker {
             return false;
         }
         let known = self.slots.contains_key(&command.statement());
-        self.sequence = command.sequence.wrapping_add(1);
+        self.asked(command.sequence);
         match command.tag {
             command::PING => self.say_ok(self.sequence, out),
             command::STMT_CLOSE => drop(self.slots.remove(&command.statement())),
@@ -156,7 +156,7 @@ impl MyTracker {
             _ => return false,
         }
         self.scanned = 0;
-        self.sequence = 0;
+        self.answered = true;
         true
     }
 
@@ -180,7 +180,7 @@ impl MyTracker {
         out.append(&mut memory.chores);
         let mut at = 0;
         while let Some(command) = Command::first(request.get(at..).unwrap_or_default()) {
-            self.sequence = command.sequence.wrapping_add(1);
+            self.asked(command.sequence);
             match self.command(&command, memory, out, client)? {
                 Sent::Yes => at += command.frames.len(),
                 Sent::NotYet => {
@@ -197,7 +197,7 @@ impl MyTracker {
     fn pass(&mut self, request: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(request);
         let Ok(Some(head)) = frame::head(request) else { return };
-        self.sequence = frame::sequence(request).wrapping_add(1);
+        self.asked(frame::sequence(request));
         // A packet without a payload ends a file, unless it only ends a long packet of it.
         if self.file && !self.more_frames && head.body == 0 {
             self.file = false;

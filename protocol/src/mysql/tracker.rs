@@ -75,6 +75,10 @@ pub struct MyTracker {
     pub(super) went: Verdict,
     /// The number of the next packet to the client.
     pub(super) sequence: u8,
+    /// The number of the first packet of the answer under way, or of the last one.
+    pub(super) first: u8,
+    /// Whether the client waits for nothing.
+    pub(super) answered: bool,
     /// The database reads a file of the client's.
     pub(super) file: bool,
     /// The client's last packet goes on in the next one.
@@ -152,6 +156,8 @@ impl Tracker for MyTracker {
             goes_on: false,
             went: Verdict::Relay,
             sequence: 0,
+            first: 0,
+            answered: true,
             file: false,
             more_frames: false,
             open: false,
@@ -194,7 +200,9 @@ impl Tracker for MyTracker {
         client: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         self.scanned = 0;
-        self.translate(request, rest, memory, out, client)
+        self.translate(request, rest, memory, out, client)?;
+        self.answered = self.is_over();
+        Ok(())
     }
 
     fn needs(&self, head: Head) -> usize {
@@ -210,6 +218,7 @@ impl Tracker for MyTracker {
     ) -> Result<Verdict, ProtocolError> {
         let before = after.len();
         let verdict = self.judge_reply(head, seen, memory, after)?;
+        self.answered = self.is_over();
         if self.muted {
             after.truncate(before);
             return Ok(Verdict::Swallow);
@@ -267,12 +276,18 @@ impl Tracker for MyTracker {
             Some(fault) => messages::fault(fault, self.sequence, true, out),
             None => self.say_ok(self.sequence, out),
         }
-        self.sequence = 0;
+        self.answered = true;
     }
 
-    fn fault(&mut self, fault: &Fault, _ready: bool, out: &mut Vec<u8>) {
-        messages::fault(fault, self.sequence, true, out);
-        self.sequence = 0;
+    fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>) {
+        // Nobody's question has the number 0: it is the database that begins to speak.
+        let sequence = match (self.answered, ready) {
+            (false, _) => self.sequence,
+            (true, true) => self.first,
+            (true, false) => 0,
+        };
+        messages::fault(fault, sequence, true, out);
+        self.answered = true;
     }
 
     fn mute(&mut self) {
@@ -350,6 +365,13 @@ impl Tracker for MyTracker {
 }
 
 impl MyTracker {
+    /// The client has asked something; the last packet of it had this number.
+    pub(super) fn asked(&mut self, sequence: u8) {
+        self.sequence = sequence.wrapping_add(1);
+        self.first = self.sequence;
+        self.answered = false;
+    }
+
     /// Whether the client reads changes of the session's state.
     pub(super) fn is_told_changes(&self) -> bool {
         self.has(cap::SESSION_TRACK)

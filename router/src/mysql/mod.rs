@@ -14,8 +14,37 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::{Detail, Lexing, Plan};
+use crate::{Detail, Lexing, Name, Plan};
 use lexer::{Lexer, Token, Versioned};
+
+/// What the body of a stored function tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Something in it writes, locks, or runs what cannot be read from here.
+    pub writes: bool,
+    /// It may change the state of the session that calls it.
+    pub may_set_state: bool,
+    /// The functions that it calls and that are not built in.
+    pub calls: Vec<Name>,
+}
+
+/// Reads the body of a stored function of MySQL or MariaDB, as `information_schema.ROUTINES` has it. `lexing` is
+/// that of the function's own `SQL_MODE`.
+pub fn body(text: &[u8], lexing: Lexing) -> Body {
+    let readings = [Versioned::Code, Versioned::Comment].map(|reading| {
+        let mut scan = scan::Scan::new(Lexer::new(text, lexing, reading), Some(Vec::new()));
+        scan.read_body();
+        scan
+    });
+    let mut body = Body { writes: !lexing.trusted, may_set_state: !lexing.trusted, calls: Vec::new() };
+    for scan in readings {
+        body.writes |= scan.found.danger.is_some() || scan.found.strange;
+        body.may_set_state |= !scan.found.effects.is_empty() || scan.found.variable || scan.found.strange;
+        body.calls.extend(scan.names.unwrap_or_default());
+    }
+    body.writes |= body.may_set_state;
+    body
+}
 
 /// What a text tells.
 pub(crate) struct Told {

@@ -32,7 +32,8 @@ pub(super) struct Findings {
     pub(super) strange: bool,
     pub(super) unbalanced: bool,
     into: bool,
-    variable: bool,
+    /// It names a user variable.
+    pub(super) variable: bool,
     json_table: bool,
     pub(super) selects: bool,
 }
@@ -70,6 +71,8 @@ pub(super) struct Scan<'a> {
     ended: bool,
     /// The name that is being read is a table's, with columns behind it.
     target: bool,
+    /// It is the body of a stored function that is read, not a statement.
+    body: bool,
     /// Unknown functions, if anybody wants to know them.
     pub(super) names: Option<Vec<Name>>,
 }
@@ -84,6 +87,7 @@ impl<'a> Scan<'a> {
             depth: 0,
             ended: false,
             target: false,
+            body: false,
             names,
         }
     }
@@ -126,6 +130,49 @@ impl<'a> Scan<'a> {
             self.found.strange |= token == Token::Strange;
         }
         self.ended = true;
+    }
+
+    /// Reads the body of a stored function, which is many statements, to its end.
+    pub(super) fn read_body(&mut self) {
+        const ACTS: [&[u8]; 12] = [
+            b"call",
+            b"execute",
+            b"prepare",
+            b"truncate",
+            b"create",
+            b"drop",
+            b"alter",
+            b"load",
+            b"outfile",
+            b"dumpfile",
+            b"lock",
+            b"handler",
+        ];
+        self.body = true;
+        while let Some(token) = self.lexer.token() {
+            self.take(token);
+            match token {
+                // `SET @a`, and `SET` of anything that is no local variable, cannot be told apart from here.
+                Token::Word(word) if is(word, b"set") => self.assignment(),
+                Token::Word(word) if self.last != Last::Label && is_any(word, &ACTS) => {
+                    self.danger(Reason::Procedure);
+                }
+                Token::Strange => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// `SET name =` may name a local variable; anything else changes the session.
+    fn assignment(&mut self) {
+        let mut ahead = self.lexer.clone();
+        let local = matches!(ahead.token(), Some(Token::Word(word) | Token::Quoted(word))
+            if !is_any(word, &[b"session", b"global", b"local", b"persist", b"names", b"transaction", b"role",
+                b"sql_mode", b"autocommit", b"time_zone", b"insert_id", b"last_insert_id", b"timestamp"]));
+        if !local {
+            self.found.effects |= Effects::SETTINGS;
+            self.danger(Reason::Session);
+        }
     }
 
     fn take(&mut self, token: Token<'a>) {
@@ -201,7 +248,10 @@ impl<'a> Scan<'a> {
         match word.len() {
             4 if is(word, b"into") => {
                 self.found.into = true;
-                self.danger(Reason::SelectInto);
+                // In a body it names local variables; files and other variables are seen by themselves.
+                if !self.body {
+                    self.danger(Reason::SelectInto);
+                }
                 if self.found.variable {
                     self.variable_into();
                 }
@@ -333,6 +383,7 @@ impl<'a> Scan<'a> {
             b"columns" => self.found.json_table,
             b"any" | b"some" => self.chain.before.is_empty(),
             b"against" => true,
+            b"return" | b"while" | b"until" | b"elseif" => self.body,
             _ => false,
         }
     }
