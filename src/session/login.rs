@@ -256,6 +256,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         settings: welcome.settings.clone(),
         hold: super::hold::Hold::default(),
         opening: super::moving::Opening::default(),
+        ears: super::ears::Ears::default(),
         alarm: super::alarm::Alarm::default(),
         on_primary: false,
         lease: None,

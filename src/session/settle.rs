@@ -57,6 +57,9 @@ impl<P: Protocol> Session<P> {
         let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
             self.reset_if_unsure().await;
+            if !self.fold_ears().await {
+                self.drop_lease();
+            }
             self.give_back_clean().await;
         } else {
             // What a RESET took of the values of the sign-in.
@@ -170,11 +173,13 @@ impl<P: Protocol> Session<P> {
         self.tracker.note_idle(outcome.idle);
         self.unseen = self.unseen.union(left_by(effects).intersection(lease.memory.blind()));
         let mut found = lease.memory.difference(outcome.inspection);
+        let channels = std::mem::take(&mut found.channels);
         found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
         self.settings = self.startup.overlaid(&found.settings);
         self.asked = Asked::by::<P>(&self.settings);
         lease.memory.set_settings(found.settings);
-        self.held = found.held.union(self.unseen);
+        let held = found.held.union(self.unseen);
+        self.held = self.hand_over(held, channels).await;
         Ok(())
     }
 
@@ -214,6 +219,7 @@ impl<P: Protocol> Session<P> {
         self.effects = Effects::empty();
         (self.held, self.unseen) = (Held::empty(), Held::empty());
         self.opening.forget();
+        self.ears.lost();
         self.hold.lost();
         endpoint
     }
