@@ -7,7 +7,6 @@
 //!
 //! It does not know when a session may be told: that is for the session to decide.
 
-
 use parking_lot::Mutex;
 use pool::Cluster;
 use protocol::Protocol;
@@ -242,7 +241,9 @@ async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, database: String, hub: Wea
                         serve(&hub, client, next, is_primary).await;
                         hub.lose();
                     }
-                    Err(error) => tracing::debug!(database, %error, "the hub of notifications cannot connect"),
+                    Err(error) => {
+                        tracing::debug!(database, %error, "the hub of notifications cannot connect")
+                    }
                 }
             } else {
                 // Looked at again soon: whoever drops the hub does not wake it.

@@ -303,7 +303,9 @@ impl<P: Protocol> Running<P> {
             },
         };
         let listens = self.config.engine == config::Engine::Postgres && mode == PoolMode::Transaction;
-        let shares = listens && self.config.share_listeners && self.config.pins == self.config.pins.without(Held::LISTEN);
+        let shares = listens
+            && self.config.share_listeners
+            && self.config.pins == self.config.pins.without(Held::LISTEN);
         Service {
             generation: snapshot.generation,
             access: self.cluster.access(identity),

@@ -74,7 +74,8 @@ fn transactions_decide_what_is_listened_on() {
     let mut wire = stage.proxy.session();
     let mut speaker = stage.proxy.session();
     let channels = |wire: &mut Wire| {
-        let seen = wire.query("SELECT string_agg(c, ',' ORDER BY c) FROM pg_listening_channels() AS l(c)").ok();
+        let seen =
+            wire.query("SELECT string_agg(c, ',' ORDER BY c) FROM pg_listening_channels() AS l(c)").ok();
         seen.rows[0][0].clone().unwrap_or_default()
     };
     for sql in ["LISTEN a", "BEGIN", "LISTEN b", "ROLLBACK", "BEGIN", "LISTEN c", "COMMIT"] {

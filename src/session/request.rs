@@ -437,7 +437,8 @@ impl<P: Protocol> Session<P> {
         // What is temporary is this session's alone.
         let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
         if judged.effects.contains(router::Effects::DDL) && !own {
-            self.service.catalog.doubt();
+            self.service.catalog.doubt(judged.redefines);
+            self.hold.redefines |= judged.redefines;
             self.hold.schema_changes = true;
         }
         if judged.reason == Reason::UnknownFunction {

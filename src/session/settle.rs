@@ -75,8 +75,9 @@ impl<P: Protocol> Session<P> {
         if std::mem::take(&mut self.hold.schema_changes) {
             self.tracker.schema_changed();
         }
+        let redefines = std::mem::take(&mut self.hold.redefines);
         if std::mem::take(&mut self.hold.schema_waits) {
-            self.service.catalog.doubt();
+            self.service.catalog.doubt(redefines);
         }
         if self.tracker.take_discarded() {
             self.hold.discarded();

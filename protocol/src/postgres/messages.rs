@@ -92,7 +92,8 @@ pub fn notification(process: i32, channel: &str, payload: &str, out: &mut Vec<u8
 /// Appends NoticeResponse, a warning.
 pub fn notice(message: &str, out: &mut Vec<u8>) {
     let at = frame::begin(out, b'N');
-    for (kind, value) in [(b'S', "WARNING"), (b'V', "WARNING"), (b'C', "01000"), (b'M', until_zero(message))] {
+    for (kind, value) in [(b'S', "WARNING"), (b'V', "WARNING"), (b'C', "01000"), (b'M', until_zero(message))]
+    {
         out.push(kind);
         frame::text(out, value.as_bytes());
     }
