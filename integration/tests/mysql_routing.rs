@@ -143,3 +143,103 @@ fn mysql_corpus_as_texts() {
 fn mysql_corpus_prepared() {
     check(Make::MySql, true);
 }
+
+/// Runs statements in one session; who ran each, without the number of the replica.
+fn places(stage: &Stage, statements: &[&str]) -> Vec<String> {
+    let mut session = stage.session();
+    let number = session.id();
+    let place = |(at, sql): (usize, &&str)| {
+        let tag = format!("/* place {number} {at} */");
+        let mark = stage.cluster.mark();
+        session.query(&format!("{tag} {sql}"));
+        let ran = stage.cluster.servers_that_ran(&tag, &mark);
+        if let [one] = ran.as_slice() { one.replace(['1', '2'], "") } else { format!("{ran:?}") }
+    };
+    statements.iter().enumerate().map(place).collect()
+}
+
+const READ: &str = "SELECT balance FROM accounts WHERE id = 9";
+const WRITE: &str = "UPDATE accounts SET balance = balance + 1 WHERE id = 9";
+
+fn transactions_stay_where_they_belong(make: Make) {
+    let stage = Stage::start(make);
+    let check = |statements: &[&str], expected: &[(usize, &str)]| {
+        let ran = places(&stage, statements);
+        for (at, place) in expected {
+            assert_eq!(ran[*at], *place, "{statements:?} ran on {ran:?}");
+        }
+    };
+    for begin in ["BEGIN", "begin work", "START TRANSACTION", "START TRANSACTION WITH CONSISTENT SNAPSHOT"] {
+        check(
+            &[begin, READ, WRITE, READ, "COMMIT", READ],
+            &[(1, "primary"), (2, "primary"), (3, "primary"), (5, "replica")],
+        );
+    }
+    check(
+        &["START TRANSACTION READ ONLY", READ, READ, "COMMIT", WRITE],
+        &[(1, "replica"), (2, "replica"), (4, "primary")],
+    );
+    // Without autocommit every statement begins a transaction.
+    check(
+        &["SET autocommit = 0", READ, WRITE, READ, "COMMIT", READ, "COMMIT", "SET autocommit = 1", READ],
+        &[(1, "primary"), (2, "primary"), (3, "primary"), (5, "primary"), (8, "replica")],
+    );
+    // A definition commits what came before it.
+    check(
+        &["BEGIN", WRITE, "CREATE TABLE implied (n int)", "DROP TABLE implied", READ],
+        &[(1, "primary"), (4, "replica")],
+    );
+    check(
+        &["BEGIN", READ, "SAVEPOINT a", WRITE, "ROLLBACK TO a", READ, "ROLLBACK", READ],
+        &[(1, "primary"), (5, "primary"), (7, "replica")],
+    );
+    // What holds for the next transaction does not hold for the one after it.
+    let mut session = stage.session();
+    session.query("SET TRANSACTION READ ONLY").ok();
+    session.query("START TRANSACTION").ok();
+    assert_eq!(session.query(WRITE).code(), 1792);
+    session.query("ROLLBACK").ok();
+    session.query("START TRANSACTION").ok();
+    session.query(WRITE).ok();
+    session.query("COMMIT").ok();
+}
+
+fn functions_are_known_as_they_are_made(make: Make) {
+    let stage = Stage::start(make);
+    let count = || stage.cluster.primary.value("SELECT count(*) FROM calls");
+    let before: u64 = count().parse().expect("a number");
+    stage.session().query("CREATE FUNCTION turning() RETURNS int DETERMINISTIC NO SQL RETURN 1").ok();
+    until("it is known to read", Duration::from_secs(60), || {
+        (places(&stage, &["SELECT turning()"]) == ["replica"]).then_some(())
+    });
+    let mut session = stage.session();
+    session.query("DROP FUNCTION turning").ok();
+    session
+        .query("CREATE FUNCTION turning() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO calls VALUES (1); RETURN 1; END")
+        .ok();
+    for _ in 0..10 {
+        assert_eq!(session.query("SELECT turning()").code(), 0);
+        assert_eq!(stage.session().query("SELECT turning()").code(), 0);
+    }
+    assert_eq!(count(), (before + 20).to_string(), "each ran once");
+}
+
+#[test]
+fn mariadb_transactions() {
+    transactions_stay_where_they_belong(Make::MariaDb);
+}
+
+#[test]
+fn mysql_transactions() {
+    transactions_stay_where_they_belong(Make::MySql);
+}
+
+#[test]
+fn mariadb_functions() {
+    functions_are_known_as_they_are_made(Make::MariaDb);
+}
+
+#[test]
+fn mysql_functions() {
+    functions_are_known_as_they_are_made(Make::MySql);
+}
