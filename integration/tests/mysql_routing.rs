@@ -88,6 +88,10 @@ impl Stage {
             let mut session = self.session();
             let ran = if prepared { session.try_execute(&text, &[]) } else { session.try_query(&text) };
             let mut places = self.cluster.servers_that_ran(&tag, &mark);
+            let failure = match &ran {
+                Ok(reply) => reply.error.as_ref().map(ToString::to_string).unwrap_or_default(),
+                Err(_) => String::new(),
+            };
             if let Err(error) = ran {
                 // `RESET`, `KILL` and the like may end the session; a file asked of the client does.
                 places.sort_unstable();
@@ -105,7 +109,10 @@ impl Stage {
                 _ => false,
             };
             if !right {
-                wrong.push(format!("line {}: wanted {wanted}, ran on {places:?}: {sql}", number + 1));
+                wrong.push(format!(
+                    "line {}: wanted {wanted}, ran on {places:?}: {sql} {failure}",
+                    number + 1
+                ));
             }
         }
         assert!(seen >= 150, "only {seen} statements");
