@@ -423,7 +423,12 @@ fn cursors_and_long_data_hold_the_backend() {
          B> row:a@1 | eof:66@2
          >C row:a@1 | eof:66@2"
     );
-    play(0, &open, |stage| assert_eq!(stage.tracker.held(), Held::HOLD_CURSOR));
+    play(0, &open, |stage| {
+        assert_eq!(stage.tracker.held(), Held::HOLD_CURSOR);
+        for request in ["fetch:1", "reset:1", "close:1"] {
+            assert!(!stage.tracker.answer(&packets(request), &mut Vec::new()), "{request}");
+        }
+    });
     let end = "C> fetch:1
          >B fetch:77
          B> eof:194@1

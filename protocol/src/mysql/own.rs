@@ -32,7 +32,6 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
     WHERE THREAD_ID = PS_CURRENT_THREAD_ID() AND VARIABLE_VALUE IS NOT NULL";
 
 /// See `Protocol::encode_errand`.
-#[expect(clippy::unit_arg, reason = "what was sent and what answers it stand on one line")]
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
     match errand {

@@ -142,16 +142,20 @@ impl MyTracker {
         if !command.whole || command.frames.len() < request.len() {
             return false;
         }
-        let known = self.slots.contains_key(&command.statement());
+        let slot = self.slots.get(&command.statement());
+        let known = slot.is_some();
+        let cursor = slot.is_some_and(|slot| slot.cursor);
+        // What a backend holds for this session alone only the backend can let go.
+        let bound = slot.is_some_and(|slot| slot.cursor || slot.long || slot.statement.text.is_empty());
         self.asked(command.sequence);
         match command.tag {
             command::PING => self.say_ok(self.sequence, out),
-            command::STMT_CLOSE => drop(self.slots.remove(&command.statement())),
-            command::STMT_RESET if known => self.say_ok(self.sequence, out),
+            command::STMT_CLOSE if !bound => drop(self.slots.remove(&command.statement())),
+            command::STMT_RESET if known && !bound => self.say_ok(self.sequence, out),
             command::STMT_RESET | command::STMT_EXECUTE | command::STMT_FETCH if !known => {
                 self.say(&unknown_statement(command.statement()), out);
             }
-            command::STMT_FETCH => self.say(&no_cursor(), out),
+            command::STMT_FETCH if !cursor => self.say(&no_cursor(), out),
             tag if !is_known(tag) => self.say(&unknown_command(), out),
             _ => return false,
         }
