@@ -12,6 +12,7 @@ pub mod explain;
 pub mod http;
 pub mod listener;
 pub mod metrics;
+pub mod peers;
 pub mod program;
 pub mod random;
 pub mod service;

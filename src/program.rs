@@ -7,6 +7,7 @@
 use crate::config::{self, General, Live, LogFormat, Snapshot};
 use crate::http::{self, Facts, Site};
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::service::{self, Trade, address, cluster_settings};
 use crate::wing::{self, Wing};
 use pool::net::Address;
@@ -90,9 +91,10 @@ struct Program {
 async fn serve(live: Arc<Live>) -> Result<(), String> {
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
+    let peers = Arc::new(Peers::new(&snapshot).await);
     let program = Program {
-        postgres: Wing::start(Trade::POSTGRES, &snapshot, &metrics)?,
-        mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics)?,
+        postgres: Wing::start(Trade::POSTGRES, &snapshot, &metrics, &peers)?,
+        mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics, &peers)?,
         stop: watch::Sender::new(false),
         draining: watch::Sender::new(false),
         live,

@@ -7,6 +7,7 @@ use crate::config::{General, Snapshot, TlsMode};
 use crate::http::Site;
 use crate::listener::{Listener, Manners};
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::service::{self, Directory, Trade, auth_method};
 use crate::session::Registry;
 use crate::session::login::Gate;
@@ -28,6 +29,7 @@ pub struct Wing<P: Protocol> {
     pub directory: Arc<Directory<P>>,
     /// Its clients.
     pub sessions: Arc<Registry<P>>,
+    peers: Arc<Peers>,
     manners: watch::Sender<Manners>,
     next_number: Arc<AtomicU32>,
 }
@@ -41,11 +43,13 @@ impl<P: Protocol> Wing<P> {
         trade: Trade,
         snapshot: &Arc<Snapshot>,
         metrics: &Arc<Metrics>,
+        peers: &Arc<Peers>,
     ) -> Result<Arc<Self>, String> {
         let directory = Arc::new(Directory::start(trade, Arc::clone(snapshot), Arc::clone(metrics))?);
         let next_number = Arc::default();
         let manners = watch::Sender::new(manners(snapshot, &directory, &next_number)?);
-        Ok(Arc::new(Self { directory, sessions: Arc::default(), manners, next_number }))
+        let (sessions, peers) = (Arc::new(Registry::new(peers.own)), Arc::clone(peers));
+        Ok(Arc::new(Self { directory, sessions, peers, manners, next_number }))
     }
 
     /// Listens on `addresses`. Returns them, for people.
@@ -63,6 +67,7 @@ impl<P: Protocol> Wing<P> {
             directory: Arc::clone(&self.directory),
             sessions: Arc::clone(&self.sessions),
             registry: Arc::default(),
+            peers: Arc::clone(&self.peers),
             crowd: Arc::default(),
         });
         let mut bound = Vec::new();

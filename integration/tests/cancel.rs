@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Raise, Stage, Wire, frame, holds};
+use integration::{Config, Proxy, Raise, Stage, Wire, frame, holds};
 
 /// Asks the proxy to cancel what the owner of this key runs, and waits until it has been dealt with.
 fn cancel(stage: &Stage, key: &(u32, Vec<u8>)) {
@@ -160,4 +160,109 @@ fn a_copy_can_be_cancelled() {
     let reply = wire.reply().unwrap();
     assert!(["57014", ""].contains(&reply.code()), "{reply:?}");
     assert_eq!(wire.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cancel_that_arrives_at_another_process_is_passed_on() {
+    let stage = Stage::new(0, |config| config);
+    let mut configs = [Config::of(&stage.cluster), Config::of(&stage.cluster), Config::of(&stage.cluster)];
+    let ports = configs.each_ref().map(|config| config.port);
+    for config in &mut configs {
+        let own = config.port;
+        let peers = ports.map(|port| format!("localhost:{port}")).join(", ");
+        config.extra = format!("\n[general]\npeer_address = \"127.0.0.1:{own}\"\npeers = \"{peers}\"\n");
+    }
+    let proxies = configs.map(Proxy::start);
+    for (at, owner) in proxies.iter().enumerate() {
+        let mut wire = owner.session();
+        let (process, secret) = key(&wire);
+        let sql = format!("SELECT pg_sleep({})", 60 + at);
+        for (other, proxy) in proxies.iter().enumerate() {
+            wire.send(&frame::query(&sql)).unwrap();
+            holds("running statements", Duration::from_secs(10), 1, || running(&stage, &sql));
+            // A wrong secret does nothing there either.
+            for wrong in [true, false] {
+                let mut messenger = Wire::connect(proxy.port()).expect("it accepts");
+                let secret = if wrong { vec![0; secret.len()] } else { secret.clone() };
+                messenger.send(&frame::cancel(process, &secret)).expect("it reads");
+                assert!(messenger.ends_within(Duration::from_secs(10)));
+                if wrong {
+                    assert_eq!(running(&stage, &sql), 1, "cancelled with a wrong secret");
+                }
+            }
+            assert_eq!(wire.reply().unwrap().code(), "57014", "{at} by {other}");
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_races_between_cancelling_finishing_and_reusing() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "3"));
+    let rounds = std::env::var("SPLITPOOL_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_500);
+    let strangers: u32 = thread::scope(|scope| {
+        let race = |client: u64| {
+            let stage = &stage;
+            move || {
+                let mut random = client.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+                let mut wire = stage.proxy.session();
+                let key = key(&wire);
+                let mut strange = 0;
+                for _ in 0..rounds {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let sql = [
+                        "SELECT 1",
+                        "SELECT pg_sleep(0.001)",
+                        "BEGIN; SELECT 1; COMMIT",
+                        "SELECT set_config('app.x', '1', false)",
+                    ];
+                    let sql = sql[(random % 4) as usize];
+                    let cancels = random >> 8 & 1 == 1;
+                    wire.send(&frame::query(sql)).unwrap();
+                    if cancels {
+                        let mut messenger = Wire::connect(stage.proxy.port()).expect("the proxy accepts");
+                        messenger.send(&frame::cancel(key.0, &key.1)).expect("the proxy reads");
+                        if random >> 9 & 1 == 1 {
+                            messenger.ends_within(Duration::from_secs(10));
+                        } else {
+                            // It may arrive at any time: what it hits must be this client's.
+                            drop(messenger);
+                        }
+                    }
+                    let code = wire.reply().expect("the session goes on").code().to_owned();
+                    strange += u32::from(!code.is_empty() && code != "57014");
+                    if code == "57014" {
+                        wire.query("ROLLBACK");
+                    }
+                }
+                strange
+            }
+        };
+        // Clients that cancel themselves, and two that never do.
+        let racers: Vec<_> = (1..=4).map(|client| scope.spawn(race(client))).collect();
+        let over = AtomicBool::new(false);
+        thread::scope(|inner| {
+            let bystanders: Vec<_> = (0..2)
+                .map(|_| {
+                    inner.spawn(|| {
+                        let mut wire = stage.proxy.session();
+                        let mut hits = 0;
+                        while !over.load(Ordering::Relaxed) {
+                            hits += u32::from(!wire.query("SELECT pg_sleep(0.001)").code().is_empty());
+                            hits += u32::from(!wire.execute("SELECT 1", &[]).code().is_empty());
+                        }
+                        hits
+                    })
+                })
+                .collect();
+            let end = Raise(&over);
+            let strange: u32 = racers.into_iter().map(|racer| racer.join().expect("a racer ends")).sum();
+            drop(end);
+            strange
+                + bystanders.into_iter().map(|thread| thread.join().expect("a bystander ends")).sum::<u32>()
+        })
+    });
+    assert_eq!(strangers, 0, "errors that nobody asked for");
+    assert_eq!(stage.open_transactions(), 0);
 }

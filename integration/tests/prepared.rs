@@ -17,7 +17,7 @@ fn narrow() -> &'static Stage {
 
 fn prepare(wire: &mut Wire, name: &str, sql: &str) {
     wire.ask(&[frame::parse(name, sql), frame::describe_statement(name), frame::sync()].concat())
-        .expect("an answer")
+        .expect("the session goes on")
         .ok();
 }
 

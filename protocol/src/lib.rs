@@ -62,8 +62,12 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// How to cancel what runs under `key`.
     fn cancel(key: &Self::CancelKey) -> handshake::CancelBy;
 
-    /// A new key for a client, from `random` bytes; long if the client understands it.
-    fn new_cancel_key(random: [u8; 36], long: bool) -> Self::CancelKey;
+    /// A new key for a client, from `random` bytes; long if the client understands it. It names the process
+    /// `owner`, 1 to 32767, or none if that is 0.
+    fn new_cancel_key(random: [u8; 36], long: bool, owner: u16) -> Self::CancelKey;
+
+    /// The process that a key names, if its deployment gives processes numbers.
+    fn cancel_owner(key: &Self::CancelKey) -> u16;
 
     /// The key of the connection that clients know by this number, where statements name
     /// connections by the numbers that clients were given.

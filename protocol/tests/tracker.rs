@@ -58,7 +58,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let key = Postgres::new_cancel_key([7; 36], false);
+        let key = Postgres::new_cancel_key([7; 36], false, 0);
         Self {
             tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default()),
             memory: fresh(key),
@@ -175,7 +175,7 @@ fn named_statements_are_renamed_and_prepared_once() {
 fn a_backend_that_lacks_a_statement_is_told_first() {
     let mut stage = Stage::new();
     stage.play("C> P:s1:select 1 | S\n>B P:splitpool_1:select 1 | S\nB> 1 | Z:I\n>C 1 | Z:I", 0);
-    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false));
+    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false, 0));
     stage.play(
         "C> B::s1 | E: | S\n>B P:splitpool_1:select 1 | B::splitpool_1 | E: | S
          B> 1 | 2 | CC:SELECT 1 | Z:I\n>C 2 | CC:SELECT 1 | Z:I",
@@ -187,7 +187,7 @@ fn a_backend_that_lacks_a_statement_is_told_first() {
 fn the_unnamed_statement_survives_a_change_of_backend() {
     let mut stage = Stage::new();
     stage.play("C> P::select 1 | DS: | S\n>B P::select 1 | DS: | S\nB> 1 | T | Z:I\n>C 1 | T | Z:I", 0);
-    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false));
+    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false, 0));
     stage.play(
         "C> B:: | E: | S\n>B P::select 1 | B:: | E: | S\nB> 1 | 2 | CC:SELECT 1 | Z:I\n>C 2 | CC:SELECT 1 | Z:I
          C> Q:select 2\n>B Q:select 2\nB> CC:SELECT 1 | Z:I\n>C CC:SELECT 1 | Z:I
@@ -226,7 +226,15 @@ fn an_error_in_the_middle_ends_what_is_owed_up_to_sync() {
 #[test]
 fn flush_keeps_the_batch_open() {
     check(
-        "C> P::select 1 | DS: | H\n>B P::select 1 | DS: | H\nB> 1 | T\n>C 1 | T
+        "C> P::select 1 | B:: | E: | H\n>B P::select 1 | B:: | E: | H\nB> 1 | 2 | CC:SELECT 1\n>C 1 | 2 | CC:SELECT 1
+         C> S\n>B S\nB> Z:I\n>C Z:I",
+    );
+}
+
+#[test]
+fn flush_behind_preparing_alone_holds_nothing() {
+    check(
+        "C> P::select 1 | DS: | H\n>B P::select 1 | DS: | S\nB> 1 | T | Z:I\n>C 1 | T
          C> B:: | E: | S\n>B B:: | E: | S\nB> 2 | CC:SELECT 1 | Z:I\n>C 2 | CC:SELECT 1 | Z:I",
     );
 }
@@ -234,7 +242,7 @@ fn flush_keeps_the_batch_open() {
 #[test]
 fn an_error_after_flush_skips_to_sync() {
     check(
-        "C> P::selec | H\n>B P::selec | H\nB> E!:42601\n>C E!:42601
+        "C> P::selec | H\n>B P::selec | S\nB> E!:42601 | Z:I\n>C E!:42601
          C> B:: | E: | S\n>B S\nB> Z:I\n>C Z:I",
     );
 }
@@ -346,7 +354,7 @@ fn a_muted_reply_leaves_no_trace_and_can_be_asked_again() {
     stage.play("B> E!:25006 | Z:I", 0);
     assert!(stage.tracker.is_over() && stage.to_client.is_empty());
     stage.tracker.rewind();
-    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false));
+    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false, 0));
     stage.play("C> P:s:select f() | B::s | S\n>B P:splitpool_2:select f() | B::splitpool_2 | S\nB> 1 | 2 | Z:I\n>C 1 | 2 | Z:I", 0);
 }
 

@@ -141,6 +141,10 @@ pub struct General {
     pub tcp_keepalive: Option<Duration>,
     /// How long sent bytes may stay unacknowledged; `None` leaves it to the kernel.
     pub tcp_user_timeout: Option<Duration>,
+    /// Where other processes of the same deployment reach this one. Fixed until a restart.
+    pub peer_address: Option<Address>,
+    /// Other processes of the same deployment, by address or by a name that stands for several.
+    pub peers: Vec<Address>,
     /// Whether a change of the file is a reload. Fixed until a restart.
     pub watch_config: bool,
 }

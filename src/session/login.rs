@@ -9,6 +9,7 @@ use super::request::ERRAND_MAX;
 use super::slot::{Registry, Slot};
 use super::wire::Client;
 use super::{Session, errand};
+use crate::peers::Peers;
 use crate::service::{Directory, Service, Unserved, Welcome};
 use parking_lot::Mutex;
 use pool::net::{ServerTls, Stream, accept_tls};
@@ -33,6 +34,8 @@ pub struct Gate<P: Protocol> {
     pub sessions: Arc<Registry<P>>,
     /// Texts that all sessions share.
     pub registry: Arc<P::Registry>,
+    /// Who may be meant by cancels that are not for our sessions.
+    pub peers: Arc<Peers>,
     /// How many sessions each user has.
     pub crowd: Arc<Crowd>,
 }
@@ -166,7 +169,9 @@ async fn sign_in<P: Protocol>(
             LoginStep::Cancel(key) => {
                 // The client waits for the end of the connection, which must mean that the
                 // cancel has arrived.
-                gate.sessions.cancel(&key).await;
+                if !gate.sessions.cancel(&key).await {
+                    gate.peers.pass_on::<P>(&gate.directory.snapshot(), &key).await;
+                }
                 return None;
             }
             // What came in clear behind the request must not be taken for what comes in TLS.

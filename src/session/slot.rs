@@ -138,15 +138,16 @@ pub(super) enum Killed {
 /// All sessions of a process.
 pub struct Registry<P: Protocol> {
     slots: Mutex<HashMap<P::CancelKey, Arc<Slot<P>>>>,
-}
-
-impl<P: Protocol> Default for Registry<P> {
-    fn default() -> Self {
-        Self { slots: Mutex::new(HashMap::new()) }
-    }
+    /// What keys call this process.
+    owner: u16,
 }
 
 impl<P: Protocol> Registry<P> {
+    /// No sessions yet. Keys will name the process `owner`, or none if that is 0.
+    pub fn new(owner: u16) -> Self {
+        Self { slots: Mutex::new(HashMap::new()), owner }
+    }
+
     /// A slot under a key that no other session has: the one that the client was `told` already,
     /// or a new one. `None` if that key is taken, or there is no randomness to be had.
     pub fn enter(&self, told: Option<P::CancelKey>, long_keys: bool, user: &str) -> Option<Arc<Slot<P>>> {
@@ -154,7 +155,7 @@ impl<P: Protocol> Registry<P> {
         for _ in 0..16 {
             let key = match &told {
                 Some(key) => key.clone(),
-                None => P::new_cancel_key(crate::random::bytes()?, long_keys),
+                None => P::new_cancel_key(crate::random::bytes()?, long_keys, self.owner),
             };
             if slots.contains_key(&key) {
                 continue;
@@ -190,12 +191,12 @@ impl<P: Protocol> Registry<P> {
         self.len() == 0
     }
 
-    /// Cancels what runs under `key`, if that is a session of ours. Says nothing either way.
-    pub async fn cancel(&self, key: &P::CancelKey) {
+    /// Cancels what runs under `key`. False if that is no session of ours; the client is told nothing either way.
+    pub async fn cancel(&self, key: &P::CancelKey) -> bool {
         let slot = self.slots.lock().get(key).cloned();
-        if let Some(slot) = slot {
-            slot.cancel().await;
-        }
+        let Some(slot) = slot else { return false };
+        slot.cancel().await;
+        true
     }
 
     /// Cancels what runs under `key`, and ends that session as well if all of it is meant. A

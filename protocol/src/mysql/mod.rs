@@ -68,9 +68,14 @@ impl crate::Protocol for MySql {
         CancelBy::SignedIn(request)
     }
 
-    fn new_cancel_key(random: [u8; 36], _long: bool) -> CancelKey {
+    fn new_cancel_key(random: [u8; 36], _long: bool, _owner: u16) -> CancelKey {
         let [a, b, c, d, ..] = random;
         CancelKey(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    fn cancel_owner(_: &CancelKey) -> u16 {
+        // Numbers are the client's to see: they name nobody.
+        0
     }
 
     fn numbered(number: u32) -> Option<CancelKey> {

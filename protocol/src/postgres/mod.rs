@@ -68,8 +68,12 @@ impl crate::Protocol for Postgres {
         CancelBy::Request(startup::cancel_request(key))
     }
 
-    fn new_cancel_key(random: [u8; 36], long: bool) -> CancelKey {
-        startup::new_key(random, long)
+    fn new_cancel_key(random: [u8; 36], long: bool, owner: u16) -> CancelKey {
+        startup::new_key(random, long, owner)
+    }
+
+    fn cancel_owner(key: &CancelKey) -> u16 {
+        (key.pid() >> 16) as u16
     }
 
     fn numbered(_number: u32) -> Option<CancelKey> {

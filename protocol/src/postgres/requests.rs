@@ -77,11 +77,13 @@ impl PgTracker {
             return true;
         }
         let alone = parts(request).all(|part| match part.head.tag {
-            b'S' => true,
+            b'S' => part.body.is_empty() && part.head.body == 0,
             b'C' => {
                 let named = part.body.split_first().filter(|(kind, _)| **kind == b'S');
                 part.head.len() == part.whole.len()
-                    && named.is_some_and(|(_, name)| split_text(name).is_some())
+                    && named
+                        .and_then(|(_, name)| split_text(name))
+                        .is_some_and(|(_, behind)| behind.is_empty())
             }
             _ => false,
         });

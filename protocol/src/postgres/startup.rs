@@ -58,9 +58,11 @@ impl fmt::Debug for CancelKey {
     }
 }
 
-/// A new key: a positive number, and a secret of 32 bytes if `long` (protocol 3.2) or else 4.
-pub fn new_key(random: [u8; 36], long: bool) -> CancelKey {
+/// A new key: a positive number, and a secret of 32 bytes if `long` (protocol 3.2) or else 4. The upper half of
+/// the number is `owner`, unless that is 0.
+pub fn new_key(random: [u8; 36], long: bool, owner: u16) -> CancelKey {
     let [a, b, c, d, secret @ ..] = random;
+    let [a, b] = if owner == 0 { [a, b] } else { owner.to_be_bytes() };
     let pid = (u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff).max(1);
     let [e, f, g, h, ..] = secret;
     CancelKey { pid, secret: if long { secret.into() } else { [e, f, g, h].into() } }

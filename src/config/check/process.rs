@@ -70,11 +70,26 @@ pub(super) fn general(mut table: Table<'_>) -> General {
             .0 as usize,
         tcp_keepalive: table.or_off("tcp_keepalive", 60 * SECOND, SECOND..=9 * HOUR),
         tcp_user_timeout: table.or_off("tcp_user_timeout", 15 * SECOND, SECOND..=HOUR),
+        peer_address: table.get("peer_address"),
+        peers: peers(&mut table),
         watch_config: table.or("watch_config", true),
         log: log(table.table("log")),
     };
     table.close();
     general
+}
+
+/// Addresses, separated by commas.
+fn peers(table: &mut Table<'_>) -> Vec<Address> {
+    let text: Option<String> = table.get("peers");
+    let mut peers = Vec::new();
+    for one in text.iter().flat_map(|text| text.split(',')) {
+        match one.trim().parse() {
+            Ok(peer @ Address::Tcp { .. }) => peers.push(peer),
+            _ => table.wrong("peers", "expected host:port, or several separated by commas"),
+        }
+    }
+    peers
 }
 
 fn log(mut table: Table<'_>) -> Log {

@@ -72,7 +72,7 @@ fn meet(
     let mut dial = PgDial::new(dial);
     let mut login = PgLogin::new(Arc::new(login));
     let (mut to_login, mut to_dial) = (Pipe::default(), Pipe::default());
-    let key = new_key([7; 36], true);
+    let key = new_key([7; 36], true, 0);
     let reported = [("server_version", "17"), ("TimeZone", "UTC")].map(|(n, v)| (n.to_owned(), v.to_owned()));
     dial.start(&mut to_login.sent);
     let mut end = End::Stuck;

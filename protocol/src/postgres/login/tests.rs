@@ -405,7 +405,7 @@ fn tls_required() {
     assert!(matches!(inside.feed(&hello("u"), &mut out), Ok((_, LoginStep::Identify))));
 
     // A request to cancel proves itself by its key.
-    let request = startup::cancel_request(&startup::new_key([9; 36], true));
+    let request = startup::cancel_request(&startup::new_key([9; 36], true, 0));
     assert!(matches!(login(required).feed(&request, &mut out), Ok((44, LoginStep::Cancel(_)))));
 }
 

@@ -72,11 +72,11 @@ fn cancel_keys() {
     }
     assert!(read(&framed(CANCEL_REQUEST, b"")).is_err());
     let mut random = [0xff; 36];
-    assert_eq!(new_key(random, true), CancelKey::new(0x7fff_ffff, &[0xff; 32]).unwrap());
+    assert_eq!(new_key(random, true, 0), CancelKey::new(0x7fff_ffff, &[0xff; 32]).unwrap());
     random[..4].fill(0);
     random[0] = 0x80;
-    assert_eq!(new_key(random, false), CancelKey::new(1, &[0xff; 4]).unwrap());
-    assert_eq!(format!("{:?}", new_key(random, false)), "CancelKey { pid: 1, .. }");
+    assert_eq!(new_key(random, false, 0), CancelKey::new(1, &[0xff; 4]).unwrap());
+    assert_eq!(format!("{:?}", new_key(random, false, 0)), "CancelKey { pid: 1, .. }");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn nothing_panics() {
     let seeds = [
         framed(V3 | 2, b"user\0u\0options\0-c a=b\\ c --x=y\0DateStyle\0ISO\0_pq_.x\0y\0replication\0no\0\0"),
         framed(SSL_REQUEST, b""),
-        cancel_request(&new_key([1; 36], true)),
+        cancel_request(&new_key([1; 36], true, 0)),
     ];
     seeded(|random| {
         for round in 0..60_000 {
