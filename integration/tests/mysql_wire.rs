@@ -176,6 +176,16 @@ fn what_a_session_leaves(make: Make) {
         assert_eq!(next.query("SELECT n FROM mine").code(), 1146);
         next.query("ROLLBACK").ok();
     }
+    // Warnings are told to whom they were meant for, and to nobody else.
+    let mut warned = stage.session();
+    for _ in 0..3 {
+        warned.query("DROP TABLE IF EXISTS never_there").ok();
+        two.query("SELECT 1").ok();
+        assert_eq!(two.query("SHOW WARNINGS").ok().rows.len(), 0);
+        assert_eq!(two.query("SELECT nothing").code(), 1054);
+        assert_eq!(warned.query("SHOW WARNINGS").ok().rows[0][1], Some("1051".to_owned()));
+        assert_eq!(two.query("SHOW WARNINGS").ok().rows[0][1], Some("1054".to_owned()));
+    }
     // Each session's last insert id, wherever it asks.
     let mut three = stage.session();
     let mine = two.query("INSERT INTO ids (v) VALUES (1)").ok().insert_id;

@@ -25,7 +25,7 @@ fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `query:text`, `prepare:text`, `execute:id[:flag:type:value]`, `long:id:data`, `close:id`, `reset:id`,
-/// `fetch:id`, `db:name`, `option:0`, `ping`, `wipe`, `data:bytes`; from the backend `ok[:status[:id]]`,
+/// `fetch:id`, `db:name`, `option:0`, `ping`, `wipe`, `data:bytes`; from the backend `ok[:status[:id]]`, `warned`,
 /// `moved:status:variable:value`, `eof[:status]`, `okeof`, `columns:n`, `def`, `row:bytes`,
 /// `error:errno`, `prepared:id:columns:params`, `file:name`.
 fn payload(text: &str) -> Vec<u8> {
@@ -59,6 +59,7 @@ fn payload(text: &str) -> Vec<u8> {
         "wipe" => vec![0x1f],
         "data" => fields[0].as_bytes().to_vec(),
         "ok" => [vec![0, 0, number(1) as u8], status(0).to_vec(), vec![0, 0]].concat(),
+        "warned" => vec![0, 0, 0, 2, 0, 1, 0],
         "okeof" => [vec![0xfe, 0, 0], status(0).to_vec(), vec![0, 0]].concat(),
         "moved" => {
             let text = |text: &str| [vec![text.len() as u8], text.as_bytes().to_vec()].concat();
@@ -423,7 +424,12 @@ fn cursors_and_long_data_hold_the_backend() {
          B> row:a@1 | eof:66@2
          >C row:a@1 | eof:66@2"
     );
-    play(0, &open, |stage| assert_eq!(stage.tracker.held(), Held::HOLD_CURSOR));
+    play(0, &open, |stage| {
+        assert_eq!(stage.tracker.held(), Held::HOLD_CURSOR);
+        for request in ["fetch:1", "reset:1", "close:1"] {
+            assert!(!stage.tracker.answer(&packets(request), &mut Vec::new()), "{request}");
+        }
+    });
     let end = "C> fetch:1
          >B fetch:77
          B> eof:194@1
@@ -469,6 +475,45 @@ fn the_last_insert_id_travels() {
          B> ok@1
          >C ok@1",
         0,
+    );
+}
+
+#[test]
+fn warnings_are_fetched_before_the_backend_goes() {
+    play(
+        0,
+        "C> query:insert
+         >B query:insert
+         B> warned@1
+         >C warned@1
+         >B query:SHOW WARNINGS
+         B> columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:one@6 | eof@7",
+        |stage| {
+            let mut out = Vec::new();
+            assert!(stage.tracker.answer(&packets("query: Show Warnings ;"), &mut out));
+            let told = "columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:one@6 | eof@7";
+            assert_eq!(show(&out), show(&packets(told)));
+            assert!(!stage.tracker.answer(&packets("query:SHOW WARNINGS LIMIT 1"), &mut out));
+            // The next statement is warned of nothing, or fails.
+            stage.play("C> query:x\n>B query:x\nB> ok@1\n>C ok@1", 0);
+            out.clear();
+            assert!(stage.tracker.answer(&packets("query:SHOW WARNINGS"), &mut out));
+            assert_eq!(show(&out).lines().count(), 6);
+            stage.play("C> query:x\n>B query:x\nB> error:1062@1\n>C error:1062@1", 0);
+            out.clear();
+            assert!(stage.tracker.answer(&packets("query:SHOW WARNINGS"), &mut out));
+            assert_eq!(show(&out).lines().count(), 7);
+            assert!(show(&out).contains("1062"), "{}", show(&out));
+        },
+    );
+    // In a transaction the backend knows by itself.
+    play(
+        0,
+        "C> query:begin
+         >B query:begin
+         B> ok:3@1
+         >C ok:3@1",
+        |stage| assert!(!stage.tracker.answer(&packets("query:show warnings"), &mut Vec::new())),
     );
 }
 

@@ -138,7 +138,7 @@ impl<P: Protocol> Session<P> {
         let names = self.hold.names(&self.startup, lease.memory.settings(), &[]);
         let client = self.client.outbox.space();
         let found = errand::run(lease, &Errand::Inspect { names: &names }, client).await;
-        let found = found.map_err(|_| lost())?.inspection.settings;
+        let found = lease.memory.difference(found.map_err(|_| lost())?.inspection).settings;
         let gone = |(name, value): &(&str, &str)| {
             found.value(name).is_none_or(|now| now.is_empty() && !value.is_empty())
         };

@@ -4,6 +4,7 @@
 //! the number of columns. Rows are never looked into. "Text Resultset", "COM_STMT_PREPARE
 //! Response", "Binary Protocol Resultset". Every answer is matched with what is owed.
 
+use super::diagnosis::{self, Diagnosis};
 use super::flags::{capability as cap, mark, status};
 use super::frame::{self, FULL, Reader};
 use super::memory::MyMemory;
@@ -43,6 +44,9 @@ impl MyTracker {
     pub(super) fn needed(&self, head: Head) -> usize {
         if self.goes_on {
             return 0;
+        }
+        if matches!(self.owed.front(), Some(Owed::Warnings)) {
+            return head.body.min(SEEN_MAX);
         }
         match (self.place(), head.tag) {
             (_, mark::ERROR) => head.body.min(512),
@@ -98,6 +102,9 @@ impl MyTracker {
         let Some(front) = self.owed.front() else { return Err(UNASKED) };
         let ours = front.is_ours();
         let relayed = if ours { Verdict::Swallow } else { Verdict::Relay };
+        if matches!(front, Owed::Warnings) {
+            self.diagnosis.take(seen, seen.len() == head.body);
+        }
         if head.tag == mark::ERROR && head.body > 0 {
             return self.failed(seen, after);
         }
@@ -189,10 +196,11 @@ impl MyTracker {
                 self.file = true;
                 Ok(Verdict::Relay)
             }
-            (_, Some(Owed::Results { .. })) => {
+            (_, Some(Owed::Results { .. } | Owed::Warnings)) => {
                 let columns = Reader(seen).number().filter(|n| *n > 0 && head.body <= 9).ok_or(MALFORMED)?;
                 self.part = Part::Columns(columns);
-                Ok(Verdict::Relay)
+                let ours = self.owed.front().is_some_and(Owed::is_ours);
+                Ok(if ours { Verdict::Swallow } else { Verdict::Relay })
             }
             _ => Err(UNASKED),
         }
@@ -229,6 +237,7 @@ impl MyTracker {
             return Ok(Verdict::Swallow);
         }
         self.note_done(done, memory);
+        self.warned = diagnosis::is_due(done);
         let told = !done.changes.is_empty() || done.cut;
         if told && !self.is_told_changes() {
             messages::put_ok(after, self.sequence, head.tag, done);
@@ -346,7 +355,14 @@ impl MyTracker {
         }
         let code = code(fields.errno);
         match owed {
-            Some(Owed::Simple { ours: true, .. }) => Ok(Verdict::Swallow),
+            Some(Owed::Simple { ours: true, .. }) => return Ok(Verdict::Swallow),
+            Some(Owed::Warnings) => {
+                self.diagnosis = Diagnosis::Nothing;
+                return Ok(Verdict::Swallow);
+            }
+            _ => self.diagnosis = Diagnosis::Failed(fields),
+        }
+        match owed {
             Some(Owed::Prepare { ours: true, .. }) => {
                 let (_, rest) = self.pending.take().unwrap_or_default();
                 if rest > 0 {

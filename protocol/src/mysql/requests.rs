@@ -4,7 +4,8 @@
 //! what needs it waits. An EXECUTE that leaves out the types of its parameters, because the
 //! server has seen them, has them put in: this server may not have.
 
-use super::flags::command;
+use super::diagnosis::{Diagnosis, is_question};
+use super::flags::{capability as cap, command};
 use super::frame::{self, FULL, HEADER};
 use super::memory::MyMemory;
 use super::messages;
@@ -13,7 +14,7 @@ use super::statements::{Statement, asks_insert_id};
 use super::tracker::{MyTracker, Owed};
 use crate::fault::Cause;
 use crate::settings::Change;
-use crate::tracker::Memory;
+use crate::tracker::{Memory, TxnStatus};
 use crate::{Fault, Settings};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -142,16 +143,28 @@ impl MyTracker {
         if !command.whole || command.frames.len() < request.len() {
             return false;
         }
-        let known = self.slots.contains_key(&command.statement());
+        let slot = self.slots.get(&command.statement());
+        let known = slot.is_some();
+        let cursor = slot.is_some_and(|slot| slot.cursor);
+        // What a backend holds for this session alone only the backend can let go.
+        let bound = slot.is_some_and(|slot| slot.cursor || slot.long || slot.statement.text.is_empty());
         self.asked(command.sequence);
         match command.tag {
             command::PING => self.say_ok(self.sequence, out),
-            command::STMT_CLOSE => drop(self.slots.remove(&command.statement())),
-            command::STMT_RESET if known => self.say_ok(self.sequence, out),
+            // In a transaction the backend is this session's and knows by itself.
+            command::QUERY
+                if self.txn == TxnStatus::Idle
+                    && !matches!(self.diagnosis, Diagnosis::Lost)
+                    && is_question(command.front.get(1..).unwrap_or_default()) =>
+            {
+                self.diagnosis.answer(self.has(cap::DEPRECATE_EOF), self.status(), out);
+            }
+            command::STMT_CLOSE if !bound => drop(self.slots.remove(&command.statement())),
+            command::STMT_RESET if known && !bound => self.say_ok(self.sequence, out),
             command::STMT_RESET | command::STMT_EXECUTE | command::STMT_FETCH if !known => {
                 self.say(&unknown_statement(command.statement()), out);
             }
-            command::STMT_FETCH => self.say(&no_cursor(), out),
+            command::STMT_FETCH if !cursor => self.say(&no_cursor(), out),
             tag if !is_known(tag) => self.say(&unknown_command(), out),
             _ => return false,
         }
@@ -212,6 +225,7 @@ impl MyTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<Sent, Fault> {
+        self.diagnosis = Diagnosis::Nothing;
         let owed = match command.tag {
             command::STMT_SEND_LONG_DATA => return Ok(self.long_data(command, memory, out)),
             command::STMT_CLOSE => {

@@ -9,6 +9,7 @@
 //! asked. A statement's number on a backend is known only when its preparation was answered, so
 //! what needs it waits in `pending`.
 
+use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, mark, status};
 use super::memory::MyMemory;
 use super::messages::{self, Done};
@@ -36,11 +37,13 @@ pub(super) enum Owed {
     Fields,
     /// Rows of an open cursor of a statement.
     Fetch { statement: u32 },
+    /// The warnings of the statement before, which we ask for.
+    Warnings,
 }
 
 impl Owed {
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Prepare { ours: true, .. } | Self::Simple { ours: true, .. })
+        matches!(self, Self::Prepare { ours: true, .. } | Self::Simple { ours: true, .. } | Self::Warnings)
     }
 }
 
@@ -99,6 +102,9 @@ pub struct MyTracker {
     pub(super) txn: TxnStatus,
     pub(super) autocommit: bool,
     pub(super) insert_id: u64,
+    pub(super) diagnosis: Diagnosis,
+    /// The warnings are still to be asked for.
+    pub(super) warned: bool,
     pub(super) sql_mode_trusted: bool,
     pub(super) charset_trusted: bool,
 }
@@ -170,6 +176,8 @@ impl Tracker for MyTracker {
             txn: TxnStatus::Idle,
             autocommit: true,
             insert_id: 0,
+            diagnosis: Diagnosis::Nothing,
+            warned: false,
             sql_mode_trusted: true,
             charset_trusted: true,
         };
@@ -232,6 +240,11 @@ impl Tracker for MyTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
+        if std::mem::take(&mut self.warned) && self.owed.is_empty() && !self.muted {
+            super::own::query(QUESTION, out);
+            self.owed.push_back(Owed::Warnings);
+            self.diagnosis = Diagnosis::fetching();
+        }
         if self.pending.is_none() || self.owed.iter().any(|owed| matches!(owed, Owed::Prepare { .. })) {
             return Ok(());
         }
@@ -302,7 +315,7 @@ impl Tracker for MyTracker {
         self.scanned = 0;
         (self.goes_on, self.file, self.more_frames, self.open, self.muted) =
             (false, false, false, false, false);
-        (self.locked, self.one_shot) = (false, false);
+        (self.locked, self.one_shot, self.warned) = (false, false, false);
         for slot in self.slots.values_mut() {
             (slot.cursor, slot.long) = (false, false);
         }
@@ -311,7 +324,7 @@ impl Tracker for MyTracker {
     }
 
     fn is_over(&self) -> bool {
-        self.owed.is_empty() && !self.is_open() && self.pending.is_none()
+        self.owed.is_empty() && !self.is_open() && self.pending.is_none() && !self.warned
     }
 
     fn is_open(&self) -> bool {

@@ -1,0 +1,112 @@
+//! What a session's last statement was warned of, for the client that asks next.
+//!
+//! A database answers SHOW WARNINGS for the last statement of its connection, which on a shared
+//! backend may be another client's. So the answer is fetched while the backend is still this
+//! session's, kept as it came, and given when it is asked for. Errors tell enough by themselves.
+
+use super::flags::{mark, status};
+use super::frame::{self, put_text};
+use super::messages::{self, Done, ErrorFields};
+
+/// What is fetched, and what is answered from here.
+pub const QUESTION: &str = "SHOW WARNINGS";
+
+/// Bytes of an answer that are kept. Longer ones are not.
+const KEPT_MAX: usize = 64 * 1024;
+
+/// The warnings of the last statement.
+#[derive(Debug, Default)]
+pub enum Diagnosis {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// It failed like this.
+    Failed(ErrorFields),
+    /// The database's own answer, packet by packet.
+    Fetched { bytes: Vec<u8>, sequence: u8 },
+    /// It was too long to keep.
+    Lost,
+}
+
+impl Diagnosis {
+    /// Takes one packet of the database's answer.
+    pub fn take(&mut self, body: &[u8], whole: bool) {
+        if let Self::Fetched { bytes, sequence } = self {
+            if !whole || bytes.len() + body.len() > KEPT_MAX {
+                *self = Self::Lost;
+                return;
+            }
+            *sequence = frame::put(bytes, *sequence, body);
+        }
+    }
+
+    /// An answer of which nothing has come.
+    pub fn fetching() -> Self {
+        Self::Fetched { bytes: Vec::new(), sequence: 1 }
+    }
+
+    /// Appends the answer to a client.
+    pub fn answer(&self, deprecates_eof: bool, status: u16, out: &mut Vec<u8>) {
+        let failed = match self {
+            Self::Fetched { bytes, .. } => return out.extend_from_slice(bytes),
+            Self::Failed(fields) => Some(fields),
+            Self::Nothing | Self::Lost => None,
+        };
+        let done = Done { status, ..Done::default() };
+        let mut sequence = frame::put(out, 1, &[3]);
+        for (name, kind, length) in [("Level", 253, 28), ("Code", 3, 4), ("Message", 253, 2048)] {
+            sequence = frame::put(out, sequence, &column(name, kind, length));
+        }
+        let end = |sequence: u8, out: &mut Vec<u8>| {
+            let at = frame::begin(out, sequence);
+            out.extend_from_slice(&[mark::EOF, 0, 0]);
+            out.extend_from_slice(&done.status.to_le_bytes());
+            frame::end(out, at);
+            sequence.wrapping_add(1)
+        };
+        if !deprecates_eof {
+            sequence = end(sequence, out);
+        }
+        if let Some(fields) = failed {
+            let mut row = Vec::new();
+            for text in ["Error", &fields.errno.to_string(), &fields.message] {
+                put_text(&mut row, text.as_bytes());
+            }
+            sequence = frame::put(out, sequence, &row);
+        }
+        if deprecates_eof {
+            messages::put_ok(out, sequence, mark::EOF, &done);
+        } else {
+            end(sequence, out);
+        }
+    }
+}
+
+/// A column's definition. "Column Definition Packet".
+fn column(name: &str, kind: u8, length: u32) -> Vec<u8> {
+    const UTF8: u16 = 33;
+    let mut bytes = Vec::new();
+    for text in ["def", "", "", "", name, ""] {
+        put_text(&mut bytes, text.as_bytes());
+    }
+    bytes.push(12);
+    bytes.extend_from_slice(&UTF8.to_le_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.push(kind);
+    bytes.extend_from_slice(&[1, 0, 0, 0, 0]);
+    bytes
+}
+
+/// Whether a text asks for the warnings, as shells and drivers write it.
+pub fn is_question(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut next = |word: &str| words.next().is_some_and(|have| have.eq_ignore_ascii_case(word.as_bytes()));
+    next("show") && next("warnings") && words.next().is_none()
+}
+
+/// Whether a result with this end leaves something to be fetched.
+pub fn is_due(done: &Done<'_>) -> bool {
+    done.warnings > 0 && done.status & (status::IN_TRANSACTION | status::MORE_RESULTS) == 0
+}
