@@ -62,10 +62,11 @@ impl<P: Protocol> Session<P> {
     /// Before a request runs on the leased backend outside a transaction: the backend listens where the session
     /// does, and the hub where the request says.
     pub(super) async fn prick_ears(&mut self, judged: &Judgement, len: usize) -> Result<(), End> {
-        let Some(hub) = self.service.hub.clone() else { return Ok(()) };
-        if self.tracker.txn() != TxnStatus::Idle || !matters(judged) {
+        let concerned = !self.ears.channels.is_empty() || judged.effects.contains(Effects::LISTEN);
+        if !concerned || self.tracker.txn() != TxnStatus::Idle || !matters(judged) {
             return Ok(());
         }
+        let Some(hub) = self.service.hub.clone() else { return Ok(()) };
         if judged.effects.contains(Effects::LISTEN) {
             let mut channels = self.ears.channels.clone();
             let bytes = self.client.inbox.get(..len).unwrap_or_default();

@@ -32,8 +32,8 @@ pub(super) struct Judgement {
     pub(super) heard: Vec<String>,
     /// Whether it may change what functions do.
     pub(super) redefines: bool,
-    /// Whether it changes data.
-    pub(super) writes: bool,
+    /// Whether it may draw from a sequence without saying so: by a default, or in a procedure.
+    pub(super) may_use_sequence: bool,
     /// What it wants ended on another connection.
     pub(super) kill: Option<Kill>,
 }
@@ -53,7 +53,7 @@ impl Judgement {
             names: Vec::new(),
             heard: Vec::new(),
             redefines: false,
-            writes: false,
+            may_use_sequence: false,
             kill: None,
         }
     }
@@ -77,8 +77,6 @@ impl Judgement {
         self.repeatable &= plan.may_read() || begins || plan.kind == Kind::Empty;
         self.begins |= begins || plan.has_transaction_control;
         self.effects |= route.effects;
-        self.writes |=
-            matches!(plan.reason, Reason::Write | Reason::WriteInQuery | Reason::Procedure | Reason::Copy);
         self.max_lag = min_some(self.max_lag, route.max_lag_ms.map(|ms| Duration::from_millis(ms.into())));
         self.consistency = route.consistency.map(consistency).or(self.consistency);
         self.statements += plan.statements.max(1);
@@ -96,6 +94,16 @@ impl Judgement {
             }
         }
     }
+}
+
+/// Rows that are added may take a default; those that are changed or removed take none.
+fn may_use_sequence(plan: &Plan, text: &[u8]) -> bool {
+    let adds = || {
+        let text = text.trim_ascii_start();
+        let is = |verb: &[u8]| text.get(..verb.len()).is_some_and(|word| word.eq_ignore_ascii_case(verb));
+        !is(b"update") && !is(b"delete") && !is(b"truncate")
+    };
+    matches!(plan.reason, Reason::Write | Reason::WriteInQuery | Reason::Procedure | Reason::Copy) && adds()
 }
 
 fn min_some(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
@@ -134,6 +142,7 @@ pub(super) fn judge<P: Protocol>(
     tracker.texts(request.bytes, &mut |text| {
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
+        judgement.may_use_sequence |= may_use_sequence(&plan, text);
         judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
         if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
             judgement.kill = kill::read(text);

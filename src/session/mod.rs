@@ -18,6 +18,7 @@ mod judge;
 mod kill;
 pub mod login;
 mod moving;
+mod refuse;
 mod relay;
 mod request;
 mod settle;

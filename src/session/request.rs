@@ -5,7 +5,7 @@
 //! the primary, once, and remembering its shape.
 
 use super::alarm::Late;
-use super::errand::{self, Trouble};
+use super::errand::Trouble;
 use super::hold;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
@@ -13,9 +13,8 @@ use super::slot::Killed;
 use super::{End, Session};
 use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
 use protocol::fault::Cause;
-use protocol::own::Errand;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
-use protocol::{Fault, Held, Protocol};
+use protocol::{Fault, Protocol};
 use router::{Reason, Target};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -377,7 +376,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Answers a request that was not sent with a fault.
-    async fn refuse(&mut self, fault: Fault, request: Request) -> Result<(), End> {
+    pub(super) async fn refuse(&mut self, fault: Fault, request: Request) -> Result<(), End> {
         if !request.whole || fault.severity == protocol::Severity::Fatal {
             return Err(End::Fault(fault));
         }
@@ -385,39 +384,6 @@ impl<P: Protocol> Session<P> {
         self.client.consume(request.len);
         self.service.counters.fault(&fault);
         self.tracker.fault(&fault, true, self.client.outbox.space());
-        self.client.flush().await.map_err(|_| End::ClientGone)
-    }
-
-    /// The operator does not want a session to be bound by this.
-    async fn refuse_pin(&mut self, features: Held, request: Request) -> Result<(), End> {
-        let (_, name) = Held::ALL
-            .into_iter()
-            .find(|(held, _)| features.contains(*held) && self.service.pins.refused.contains(*held))
-            .unwrap_or_default();
-        self.service.counters.refused_pin(features);
-        let message = format!("the proxy's configuration does not allow this in pooled sessions: {name}");
-        let fault = Fault::error(Cause::NotSupported, message).hint(
-            "The statement would tie a session to one database connection; see pins in the configuration.",
-        );
-        if self.tracker.txn() != TxnStatus::Open || !request.whole {
-            return self.refuse(fault, request).await;
-        }
-        // An error fails the transaction, so it must fail in the database as well.
-        let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
-        let failed = errand::run(
-            lease,
-            &Errand::Say(b"ROLLBACK TO SAVEPOINT splitpool_refused_this"),
-            &mut Vec::new(),
-        )
-        .await;
-        if !failed.is_ok_and(|outcome| outcome.error.is_some()) {
-            return Err(End::Fault(fault));
-        }
-        self.tracker.rewind();
-        self.client.consume(request.len);
-        self.service.counters.fault(&fault);
-        self.tracker.fault(&fault, false, self.client.outbox.space());
-        self.tracker.fail(self.client.outbox.space());
         self.client.flush().await.map_err(|_| End::ClientGone)
     }
 

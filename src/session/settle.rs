@@ -85,7 +85,7 @@ impl<P: Protocol> Session<P> {
         if self.effects.contains(Effects::SEQUENCE_ASKED) {
             self.service.sequences_asked.store(true, Relaxed);
         }
-        if (judged.writes || self.effects.contains(Effects::SEQUENCE))
+        if (judged.may_use_sequence || self.effects.contains(Effects::SEQUENCE))
             && self.service.sequences_asked.load(Relaxed)
         {
             self.hold.note_sequence();
