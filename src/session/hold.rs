@@ -32,7 +32,10 @@ pub(super) struct Hold {
 
 /// Whether the backend must be asked what is left of these.
 pub(super) const fn is_asked(effects: Effects) -> bool {
-    !effects.without(Effects::DDL.union(Effects::SEQUENCE).union(Effects::SEQUENCE_ASKED)).is_empty()
+    // What the last result was shows only as long as nothing else is asked.
+    let last = Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID);
+    let silent = Effects::DDL.union(Effects::SEQUENCE).union(Effects::SEQUENCE_ASKED).union(last);
+    !effects.without(silent).is_empty()
 }
 
 /// Whether names of settings in the request's bytes matter.
