@@ -78,9 +78,9 @@ impl Slot {
         self.wondered.notify_one();
     }
 
-    /// Something was created, altered or dropped: nothing is known until it is read again.
-    pub fn doubt(&self) {
-        self.current.store(Arc::new(self.current.load().doubted()));
+    /// Something was created, altered or dropped, perhaps functions: until it is read again little is known.
+    pub fn doubt(&self, redefines: bool) {
+        self.current.store(Arc::new(self.current.load().doubted(redefines)));
         self.wanted.notify_one();
     }
 }
@@ -143,12 +143,12 @@ async fn keep<P: Protocol>(
             Err(_) => tracing::warn!(database, "reading the catalog takes too long"),
         }
         drop(alive);
-        let read = held.current.load().is_loaded();
+        let read = held.current.load().is_settled();
         let pause = if read { refresh.unwrap_or(Duration::from_secs(3600)) } else { PAUSE };
         tokio::select! {
             () = held.wanted.notified() => {
                 // The transaction that changed something may not have committed yet.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             () = held.wondered.notified() => {
                 // Names that nobody knows are called again and again.

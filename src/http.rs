@@ -115,6 +115,19 @@ fn endpoints(facts: &Facts) -> String {
         ("endpoint_eligible", "gauge", "Whether the endpoint takes reads, or why not", Vec::new()),
         ("endpoint_lag_seconds", "gauge", "Age of what the replica has replayed; NaN if unknown", Vec::new()),
         ("endpoint_lag_bytes", "gauge", "Bytes that the replica has yet to replay", Vec::new()),
+        (
+            "endpoint_lag_transactions",
+            "gauge",
+            "Transactions of the primary that the replica lacks",
+            Vec::new(),
+        ),
+        ("endpoint_errant_transactions", "gauge", "Transactions that the primary lacks", Vec::new()),
+        (
+            "endpoint_seconds_behind",
+            "gauge",
+            "What the replica says of its own lag; nothing follows it",
+            Vec::new(),
+        ),
         ("endpoint_probe_age_seconds", "gauge", "Time since the last good probe", Vec::new()),
         ("endpoint_leases", "gauge", "Backends that are lent now", Vec::new()),
         ("endpoint_statements_total", "counter", "Statements that the endpoint served", Vec::new()),
@@ -129,6 +142,7 @@ fn endpoints(facts: &Facts) -> String {
             let seconds = |age: Option<Duration>| {
                 age.map_or("NaN".to_owned(), |age| format!("{:.6}", age.as_secs_f64()))
             };
+            let number = |number: Option<u64>| number.map_or("NaN".to_owned(), |number| number.to_string());
             let counted = |counter: &AtomicU64| format!("{{{labels}}} {}", counter.load(Ordering::Relaxed));
             let reason = seen.why_not.map_or("eligible", pool::Why::name);
             let counters = &seen.endpoint.counters;
@@ -137,10 +151,10 @@ fn endpoints(facts: &Facts) -> String {
                 format!("{{{labels},role=\"{}\"}} 1", seen.role.name()),
                 format!("{{{labels},reason=\"{reason}\"}} {}", u8::from(seen.why_not.is_none())),
                 format!("{{{labels}}} {}", seconds(seen.lag)),
-                format!(
-                    "{{{labels}}} {}",
-                    seen.lag_bytes.map_or("NaN".to_owned(), |bytes| bytes.to_string())
-                ),
+                format!("{{{labels}}} {}", number(seen.lag_bytes)),
+                format!("{{{labels}}} {}", number(seen.lag_transactions)),
+                format!("{{{labels}}} {}", seen.errant_transactions),
+                format!("{{{labels}}} {}", number(seen.seconds_behind)),
                 format!("{{{labels}}} {}", seconds(seen.probe_age)),
                 format!("{{{labels}}} {}", seen.endpoint.in_flight()),
                 counted(&counters.statements),

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod config;
 pub mod explain;
 pub mod http;
+pub mod hub;
 pub mod listener;
 pub mod metrics;
 pub mod peers;

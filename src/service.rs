@@ -6,6 +6,7 @@
 
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
+use crate::hub::{Hub, Hubs};
 use crate::metrics::{ClusterCounters, Metrics};
 use crate::session::alarm::Bounds;
 use arc_swap::ArcSwap;
@@ -35,6 +36,8 @@ pub struct Service<P: Protocol> {
     pub(crate) access: Arc<Access<P>>,
     pub(crate) router: Arc<Router>,
     pub(crate) catalog: Arc<crate::catalog::Slot>,
+    /// Hears notifications for sessions, where they need not listen themselves.
+    pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) counters: Arc<ClusterCounters>,
     pub(crate) consistency: Consistency,
     pub(crate) mode: PoolMode,
@@ -65,6 +68,7 @@ pub struct Running<P: Protocol> {
     pub(crate) cluster: Arc<Cluster<P>>,
     router: Arc<Router>,
     catalogs: Arc<Catalogs>,
+    hubs: Arc<Hubs>,
     pub(crate) counters: Arc<ClusterCounters>,
 }
 
@@ -255,6 +259,7 @@ impl<P: Protocol> Running<P> {
         let cluster = Cluster::new(settings);
         Self {
             catalogs: Arc::new(Catalogs::new(cluster.clone(), config)),
+            hubs: Arc::new(Hubs::new(&cluster)),
             router: Arc::new(Router::new(Trade::of(config).dialect, Limits::default(), rules)),
             counters: metrics.cluster(&config.name),
             config: Arc::clone(config),
@@ -275,6 +280,7 @@ impl<P: Protocol> Running<P> {
             cluster: Arc::clone(&before.cluster),
             router,
             catalogs: Arc::clone(&before.catalogs),
+            hubs: Arc::clone(&before.hubs),
             counters: Arc::clone(&before.counters),
         }
     }
@@ -296,11 +302,16 @@ impl<P: Protocol> Running<P> {
                 idle_timeout: self.config.server_idle_timeout.unwrap_or_default(),
             },
         };
+        let listens = self.config.engine == config::Engine::Postgres && mode == PoolMode::Transaction;
+        let shares = listens
+            && self.config.share_listeners
+            && self.config.pins == self.config.pins.without(Held::LISTEN);
         Service {
             generation: snapshot.generation,
             access: self.cluster.access(identity),
             router: Arc::clone(&self.router),
             catalog: self.catalogs.slot(place.dbname),
+            hub: shares.then(|| self.hubs.hub(place.dbname)),
             counters: Arc::clone(&self.counters),
             consistency: translate::consistency(consistency),
             mode,

@@ -7,7 +7,11 @@ use integration::{Stage, Wire, holds, until};
 fn stage(pins: &'static str) -> Stage {
     Stage::new(0, move |mut config| {
         config.extra.push_str(&format!("\n[clusters.main.pins]\n{pins}\n"));
-        config.raw("pool_size", "2").text("query_wait_timeout", "5s").text("catalog_refresh", "1s")
+        config
+            .raw("pool_size", "2")
+            .raw("share_listeners", "false")
+            .text("query_wait_timeout", "5s")
+            .text("catalog_refresh", "1s")
     })
 }
 

@@ -1,7 +1,8 @@
 //! Signs in to a backend: connects, shakes hands, and drives the protocol's dial to its end.
 //!
 //! Knows no message: the protocol says what to send and when TLS begins. A peer that sent
-//! anything in clear behind the request for TLS is refused.
+//! anything in clear behind the request for TLS is refused. Passwords are stretched off the
+//! runtime's workers, as often as the database says: sessions must not wait for that.
 
 use crate::endpoint::Endpoint;
 use crate::net::{self, Address, BackendTls, KeepAlive, Stream, TlsMode};
@@ -180,7 +181,8 @@ async fn converse<P: Protocol>(
         if stream.read_buf(&mut input).await? == 0 {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed during sign-in").into());
         }
-        let (used, step) = dial.feed(&input, &mut out).map_err(DialFailure::Refused)?;
+        let (used, step);
+        (dial, input, out, used, step) = feed::<P>(dial, input, out).await?;
         input.drain(..used.min(input.len()));
         match step {
             DialStep::More if input.len() > INPUT_MAX => {
@@ -206,3 +208,24 @@ async fn converse<P: Protocol>(
         }
     }
 }
+
+type Fed<P> = (<P as Protocol>::Dial, Vec<u8>, Vec<u8>, usize, DialStep<<P as Protocol>::Memory>);
+
+/// Has the dial judge `input` on a thread that may be busy for a while. Gives back what it was
+/// given, how much was consumed, and the next step.
+async fn feed<P: Protocol>(
+    mut dial: P::Dial,
+    input: Vec<u8>,
+    mut out: Vec<u8>,
+) -> Result<Fed<P>, DialFailure> {
+    let judged = tokio::task::spawn_blocking(move || {
+        let (used, step) = dial.feed(&input, &mut out)?;
+        Ok((dial, input, out, used, step))
+    });
+    // Fails only while the runtime shuts down.
+    let judged = judged.await.map_err(|_| io::Error::other("the sign-in was given up"))?;
+    judged.map_err(DialFailure::Refused)
+}
+
+#[cfg(test)]
+mod tests;

@@ -203,7 +203,7 @@ pub enum DialError {
 }
 
 /// We play the client: we sign in to a database.
-pub trait Dial: Send {
+pub trait Dial: Send + 'static {
     /// What the signed-in connection holds.
     type Memory;
 

@@ -62,6 +62,13 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// How to cancel what runs under `key`.
     fn cancel(key: &Self::CancelKey) -> handshake::CancelBy;
 
+    /// Appends what somebody said on a channel that the client listens on. A database without channels appends
+    /// nothing.
+    fn encode_note(process: i32, channel: &str, payload: &str, out: &mut Vec<u8>);
+
+    /// Appends a remark that is not part of any reply. A database without such remarks appends nothing.
+    fn encode_notice(message: &str, out: &mut Vec<u8>);
+
     /// A new key for a client, from `random` bytes; long if the client understands it. It names the process
     /// `owner`, 1 to 32767, or none if that is 0.
     fn new_cancel_key(random: [u8; 36], long: bool, owner: u16) -> Self::CancelKey;

@@ -36,6 +36,8 @@ pub enum OwnStep {
     More,
     /// The frame is not part of the reply: the client must have it.
     Pass,
+    /// The same, of a notification: unless the client hears of it in another way.
+    Note,
     /// The reply is over.
     Over(Box<Outcome>),
 }
@@ -60,6 +62,8 @@ pub struct Inspection {
     pub settings: Settings,
     /// What cannot be carried.
     pub held: Held,
+    /// The channels that it listens on.
+    pub channels: Vec<Box<str>>,
 }
 
 /// Reads the reply to one errand.

@@ -78,6 +78,10 @@ pub trait Memory: Send + 'static {
     /// Of what an inspection of this backend found, that by which the session differs from a
     /// fresh connection.
     fn difference(&self, found: Inspection) -> Inspection;
+    /// Whether the client hears notifications in another way: those of this connection are not for it.
+    fn deafen(&mut self, deaf: bool);
+    /// See `deafen`.
+    fn is_deaf(&self) -> bool;
     /// An errand has run on it: forgets what that replaced.
     fn ran_errand(&mut self);
     /// `Errand::ResetSettings` has run: forgets what that wiped out.

@@ -80,6 +80,8 @@ pub struct Catalog {
     suspects: Set,
     closure: Arc<Closure>,
     loaded: bool,
+    /// No change of the schema was seen since.
+    settled: bool,
     /// Tells it from all others of the process; zero is nobody's.
     id: u64,
 }
@@ -97,10 +99,27 @@ impl Catalog {
         Self { id: next_id(), ..Self::default() }
     }
 
-    /// Something may have changed: nothing is known any more but what relations ran by themselves.
+    /// The schema has changed: what is known of relations stays, because it can only make a verdict stricter, but
+    /// nobody knows what else they do. Where functions may have changed as well (`redefines`), none is known.
     #[must_use]
-    pub fn doubted(&self) -> Self {
-        Self { closure: Arc::clone(&self.closure), ..Self::unknown() }
+    pub fn doubted(&self, redefines: bool) -> Self {
+        let functions = if redefines { Map::default() } else { self.functions.clone() };
+        Self {
+            functions,
+            relations: self.relations.clone(),
+            operators: self.operators.clone(),
+            attributes: self.attributes.clone(),
+            suspects: self.suspects.clone(),
+            closure: Arc::clone(&self.closure),
+            loaded: self.loaded && !redefines,
+            settled: false,
+            id: next_id(),
+        }
+    }
+
+    /// Whether everything that relations do is known.
+    pub const fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Whether a catalog was loaded at all.
@@ -154,7 +173,7 @@ impl Catalog {
 
     /// Whether a statement may leave something behind by the relations that it names.
     pub(crate) fn has_touchy(&self) -> bool {
-        !self.loaded || !self.closure.is_empty()
+        !self.settled || !self.closure.is_empty()
     }
 
     /// What a statement that names this relation may leave behind.
@@ -183,7 +202,10 @@ pub struct CatalogBuilder {
 impl CatalogBuilder {
     /// An empty catalog that counts as loaded.
     pub fn new() -> Self {
-        Self { catalog: Catalog { loaded: true, ..Catalog::default() }, sources: Sources::default() }
+        Self {
+            catalog: Catalog { loaded: true, settled: true, ..Catalog::default() },
+            sources: Sources::default(),
+        }
     }
 
     /// Adds one overload. Names are as `pg_proc` has them. `may_set_state` says that the body could change

@@ -36,6 +36,9 @@ pub(crate) fn builtin(name: &[u8]) -> Builtin {
     if let Some(effects) = advisory(name) {
         return Builtin::Primary(Reason::AdvisoryLock, effects);
     }
+    if name == b"pg_listening_channels" {
+        return Builtin::Primary(Reason::ServerState, Effects::LISTEN);
+    }
     if let Some(effects) = keeps(name) {
         return Builtin::Primary(Reason::SideEffect, effects);
     }

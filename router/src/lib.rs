@@ -44,4 +44,4 @@ pub use plan::{Detail, Kind, Name, Plan, Target};
 pub use reason::Reason;
 pub use router::{Dialect, Lexing, Limits, Router};
 pub use rule::{Rule, RuleError};
-pub use source::spelled_settings;
+pub use source::{redefines, spelled_settings};

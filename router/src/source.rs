@@ -75,6 +75,27 @@ pub(crate) fn words(text: &[u8], mut visit: impl FnMut(&str)) {
     }
 }
 
+/// Whether a change of the schema may be one of functions: of what calling one by its name does.
+pub fn redefines(text: &[u8]) -> bool {
+    const WORDS: [&str; 12] = [
+        "function",
+        "procedure",
+        "routine",
+        "aggregate",
+        "operator",
+        "extension",
+        "schema",
+        "type",
+        "domain",
+        "cast",
+        "language",
+        "execute",
+    ];
+    let mut found = false;
+    words(text, |word| found |= WORDS.contains(&word));
+    found
+}
+
 /// Names in a text, or in the values bound to it, that a setting could have: identifiers joined by a dot.
 pub fn spelled_settings(bytes: &[u8], most: usize) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();

@@ -19,7 +19,7 @@ pub(crate) fn add(text: &[u8], plan: &Plan, catalog: &Catalog, effects: &mut Eff
     if plan.kind.is_transaction_control() || plan.kind == Kind::Empty {
         return;
     }
-    if !catalog.is_loaded() && matches!(plan.reason, Reason::Write | Reason::WriteInQuery | Reason::Copy) {
+    if !catalog.is_settled() && matches!(plan.reason, Reason::Write | Reason::WriteInQuery | Reason::Copy) {
         // Nobody knows what fires.
         *effects |= Effects::UNKNOWN;
         return;

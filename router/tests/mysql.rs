@@ -19,7 +19,7 @@ fn router() -> Router {
 fn catalog() -> Catalog {
     let mut catalog = CatalogBuilder::new();
     catalog.add_routine("app", "pure", true, false);
-    catalog.add_routine("app", "Reads", true, false);
+    catalog.add_routine("app", "Counted", true, false);
     catalog.add_routine("app", "Writes", false, true);
     catalog.add_routine("app", "proc", false, true);
     catalog.add_suspect("calling");
@@ -285,9 +285,9 @@ fn what_a_replica_refused_is_a_write_from_then_on() {
     let target = |text: &str| {
         router.route(text.as_bytes(), Lexing::TRUSTED, &Context { catalog: &catalog, strong: false }).1.target
     };
-    assert_eq!(target("SELECT reads(1)"), Target::Replica);
-    router.learn(b"SELECT reads(1)");
-    assert_eq!(target("select  reads( 25 ) # x"), Target::Primary);
+    assert_eq!(target("SELECT counted(1)"), Target::Replica);
+    router.learn(b"SELECT counted(1)");
+    assert_eq!(target("select  counted( 25 ) # x"), Target::Primary);
     assert_eq!(target("SELECT pure(1)"), Target::Replica);
 }
 

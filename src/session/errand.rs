@@ -57,7 +57,8 @@ async fn exchange<P: Protocol>(
             let Some(frame) = bytes.get(at..at + head.len()) else { break };
             match reply.frame(head, frame.get(head.header..)?).ok()? {
                 OwnStep::More => {}
-                OwnStep::Pass => client.extend_from_slice(frame),
+                OwnStep::Note if backend.memory.is_deaf() => {}
+                OwnStep::Pass | OwnStep::Note => client.extend_from_slice(frame),
                 OwnStep::Over(outcome) => {
                     backend.carry = bytes.split_off(at + head.len());
                     return Some(*outcome);

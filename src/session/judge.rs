@@ -30,6 +30,8 @@ pub(super) struct Judgement {
     pub(super) names: Vec<String>,
     /// What in it may be the name of such a setting.
     pub(super) heard: Vec<String>,
+    /// Whether it may change what functions do.
+    pub(super) redefines: bool,
     /// Whether it changes data.
     pub(super) writes: bool,
     /// What it wants ended on another connection.
@@ -50,6 +52,7 @@ impl Judgement {
             statements: 0,
             names: Vec::new(),
             heard: Vec::new(),
+            redefines: false,
             writes: false,
             kill: None,
         }
@@ -131,6 +134,7 @@ pub(super) fn judge<P: Protocol>(
     tracker.texts(request.bytes, &mut |text| {
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
+        judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
         if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
             judgement.kill = kill::read(text);
         }

@@ -12,7 +12,7 @@ use super::{Session, errand};
 use crate::peers::Peers;
 use crate::service::{Directory, Service, Unserved, Welcome};
 use parking_lot::Mutex;
-use pool::net::{ServerTls, Stream, accept_tls};
+use pool::net::{ServerTls, Stream, accept_direct_tls, accept_tls};
 use pool::{Consistency, Freshness, Need, Want};
 use protocol::fault::Cause;
 use protocol::handshake::{Greeting, Login, LoginStep, LoginTerms};
@@ -186,7 +186,13 @@ async fn sign_in<P: Protocol>(
                 client.stream = stream;
                 continue;
             }
-            LoginStep::DirectTls { .. } => return None,
+            LoginStep::DirectTls { alpn } => {
+                let begun = std::mem::take(&mut client.inbox);
+                let stream = accept_direct_tls(client.stream, tls.as_ref()?, &begun, alpn).await.ok()?;
+                login.tls_started(stream.server_certificate());
+                client.stream = stream;
+                continue;
+            }
             LoginStep::More => {}
         }
         if matches!(step, LoginStep::More) && fed_behind && !client.inbox.is_empty() {
@@ -256,6 +262,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         settings: welcome.settings.clone(),
         hold: super::hold::Hold::default(),
         opening: super::moving::Opening::default(),
+        ears: super::ears::Ears::default(),
         alarm: super::alarm::Alarm::default(),
         on_primary: false,
         lease: None,

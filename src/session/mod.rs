@@ -11,6 +11,7 @@
 
 pub(crate) mod alarm;
 mod asked;
+mod ears;
 mod errand;
 mod hold;
 mod judge;
@@ -74,6 +75,8 @@ pub struct Session<P: Protocol> {
     settings: Settings,
     /// What they ask of routing.
     asked: Asked,
+    /// What it listens on.
+    ears: ears::Ears,
     /// What may take how long.
     alarm: alarm::Alarm,
     /// Whether its backend was the primary when it was leased.
@@ -172,6 +175,7 @@ impl<P: Protocol> Session<P> {
                 }
             }
         }
+        self.poll_heard(cx);
         if let Poll::Ready(late) = self.alarm.poll(cx) {
             return Poll::Ready(Err(End::Fault(late.fault())));
         }

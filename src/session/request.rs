@@ -79,6 +79,7 @@ impl<P: Protocol> Session<P> {
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
+            self.prick_ears(&judged, request.len).await?;
             let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
             let ran = self.run_bound(request, &judged, started).await;
             self.note_opening(note);
@@ -149,6 +150,7 @@ impl<P: Protocol> Session<P> {
                     continue;
                 }
             }
+            self.prick_ears(&judged, request.len).await?;
             if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
                 exclude = self.lose_lease();
                 continue;
@@ -435,7 +437,8 @@ impl<P: Protocol> Session<P> {
         // What is temporary is this session's alone.
         let own = judged.statements == 1 && judged.effects.contains(router::Effects::TEMP_TABLE);
         if judged.effects.contains(router::Effects::DDL) && !own {
-            self.service.catalog.doubt();
+            self.service.catalog.doubt(judged.redefines);
+            self.hold.redefines |= judged.redefines;
             self.hold.schema_changes = true;
         }
         if judged.reason == Reason::UnknownFunction {

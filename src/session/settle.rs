@@ -60,6 +60,9 @@ impl<P: Protocol> Session<P> {
         let held = if asked_next { held.union(Held::LAST_RESULT) } else { held };
         if held.is_empty() {
             self.reset_if_unsure().await;
+            if !self.fold_ears().await {
+                self.drop_lease();
+            }
             self.give_back_clean().await;
         } else {
             // What a RESET took of the values of the sign-in.
@@ -75,8 +78,9 @@ impl<P: Protocol> Session<P> {
         if std::mem::take(&mut self.hold.schema_changes) {
             self.tracker.schema_changed();
         }
+        let redefines = std::mem::take(&mut self.hold.redefines);
         if std::mem::take(&mut self.hold.schema_waits) {
-            self.service.catalog.doubt();
+            self.service.catalog.doubt(redefines);
         }
         if self.tracker.take_discarded() {
             self.hold.discarded();
@@ -178,11 +182,13 @@ impl<P: Protocol> Session<P> {
         }
         self.unseen = self.unseen.union(left.intersection(lease.memory.blind()));
         let mut found = lease.memory.difference(outcome.inspection);
+        let channels = std::mem::take(&mut found.channels);
         found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
         self.settings = self.startup.overlaid(&found.settings);
         self.asked = Asked::by::<P>(&self.settings);
         lease.memory.set_settings(found.settings);
-        self.held = found.held.union(self.unseen);
+        let held = found.held.union(self.unseen);
+        self.held = self.hand_over(held, channels).await;
         Ok(())
     }
 
@@ -222,6 +228,7 @@ impl<P: Protocol> Session<P> {
         self.effects = Effects::empty();
         (self.held, self.unseen) = (Held::empty(), Held::empty());
         self.opening.forget();
+        self.ears.lost();
         self.hold.lost();
         endpoint
     }

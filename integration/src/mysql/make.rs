@@ -89,7 +89,7 @@ impl Make {
                 let at = |path: &str| usr.join(path).display().to_string();
                 format!(
                     "basedir={}\nplugin_dir={}\nlc_messages_dir={}\ncharacter_sets_dir={}\nmysqlx=OFF\n\
-                     gtid_mode=ON\nenforce_gtid_consistency=ON\nbinlog_rows_query_log_events=OFF\n\
+                     gtid_mode=ON\nenforce_gtid_consistency=ON\nlog_raw=ON\nbinlog_rows_query_log_events=OFF\n\
                      innodb_redo_log_capacity=16M\nsecure_file_priv=\nreplica_max_allowed_packet=1G\n\
                      performance_schema_consumer_events_statements_history_long=ON\n",
                     usr.display(),

@@ -269,8 +269,8 @@ impl Server {
         daemon::length(&self.general_log)
     }
 
-    /// What clients have sent it since a mark, as its general log has it: a line for each command. What its
-    /// own threads replicate is not in it.
+    /// What clients have run on it since a mark, as its general log has it: a line for each command. What its own
+    /// threads replicate is not in it, nor what was only prepared.
     pub fn log_since(&self, mark: u64) -> String {
         // A client's commands carry the number that its sign-in was logged with.
         let whole = daemon::since(&self.general_log, 0);
@@ -281,8 +281,8 @@ impl Server {
         let mut out = String::new();
         for line in tail.lines() {
             // A text of several lines goes on without a number.
-            if let Some((id, _)) = entry(line) {
-                ours = clients.contains(id);
+            if let Some((id, rest)) = entry(line) {
+                ours = clients.contains(id) && !rest.starts_with("Prepare");
             }
             if ours {
                 out.push_str(line);

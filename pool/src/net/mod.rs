@@ -9,4 +9,6 @@ mod tls;
 
 pub use address::{Address, AddressError};
 pub use stream::{KeepAlive, Stream, TlsLink, connect, tune};
-pub use tls::{BackendTls, NetError, ServerTls, TlsMode, accept_tls, backend_tls, server_tls};
+pub use tls::{
+    BackendTls, NetError, ServerTls, TlsMode, accept_direct_tls, accept_tls, backend_tls, server_tls,
+};

@@ -204,12 +204,39 @@ pub fn server_tls(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> R
 /// # Errors
 /// Of the handshake; `Unsupported` unless the stream is plain TCP.
 pub async fn accept_tls(stream: Stream, tls: &ServerTls) -> io::Result<Stream> {
+    accept(stream, tls, &[]).await.map(|link| Stream::Tls(Box::new(link)))
+}
+
+/// Shakes hands with a client that began without asking, and sent `begun` so far. Both sides must
+/// agree on `alpn`, so that nobody's other TLS is led here.
+///
+/// # Errors
+/// Of the handshake; `InvalidData` without that agreement; `Unsupported` unless the stream is plain TCP.
+pub async fn accept_direct_tls(
+    stream: Stream,
+    tls: &ServerTls,
+    begun: &[u8],
+    alpn: &[u8],
+) -> io::Result<Stream> {
+    let link = accept(stream, tls, begun).await?;
+    match link.stream.get_ref().1.alpn_protocol() {
+        Some(agreed) if agreed == alpn => Ok(Stream::Tls(Box::new(link))),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "TLS without the application protocol")),
+    }
+}
+
+async fn accept(stream: Stream, tls: &ServerTls, mut begun: &[u8]) -> io::Result<TlsLink> {
     let Stream::Tcp(tcp) = stream else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is only spoken over TCP"));
     };
-    let stream = TlsAcceptor::from(tls.config.clone()).accept(tcp).await?;
+    let handshake = TlsAcceptor::from(tls.config.clone()).accept_with(tcp, |connection| {
+        while matches!(connection.read_tls(&mut begun), Ok(1..)) {
+            // What is wrong with it is met again, and told to the client, in the handshake.
+            let _ = connection.process_new_packets();
+        }
+    });
     let certificate = Some(tls.certificate.clone());
-    Ok(Stream::Tls(Box::new(TlsLink { stream: TlsStream::Server(stream), certificate })))
+    Ok(TlsLink { stream: TlsStream::Server(handshake.await?), certificate })
 }
 
 fn chain_from(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {

@@ -1,6 +1,8 @@
 //! TLS on both sides, with certificates made on the spot.
 
-use crate::net::{Address, KeepAlive, Stream, TlsMode, accept_tls, backend_tls, connect, server_tls};
+use crate::net::{
+    Address, KeepAlive, Stream, TlsMode, accept_direct_tls, accept_tls, backend_tls, connect, server_tls,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,4 +101,44 @@ async fn modes_check_what_they_say() {
     assert_ne!(lenient, backend_tls(TlsMode::Require, Some(&papers.file("ca")), None).expect("good papers"));
     assert!(backend_tls(TlsMode::Require, Some(&papers.file("missing")), None).is_err());
     assert!(server_tls(&papers.file("key"), &papers.file("cert"), None).is_err());
+}
+
+/// Whether a client that begins TLS unasked is served, if the first `most` bytes it sends are
+/// taken off the socket before the handshake.
+async fn begins_directly(most: usize, alpn: &'static [u8]) -> bool {
+    let papers = Papers::new(&format!("direct-{most}-{}", alpn.len()), "db.example");
+    let server = server_tls(&papers.file("cert"), &papers.file("key"), None).expect("good papers");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let echo = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await?;
+        let mut begun = vec![0; most];
+        let length = tcp.read(&mut begun).await?;
+        begun.truncate(length);
+        let mut stream = accept_direct_tls(Stream::Tcp(tcp), &server, &begun, alpn).await?;
+        let byte = stream.read_u8().await?;
+        stream.write_u8(byte).await?;
+        stream.flush().await
+    });
+    let tls = backend_tls(TlsMode::VerifyFull, Some(&papers.file("ca")), None).expect("good papers");
+    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port };
+    let tcp = connect(&address, Duration::from_secs(5), &KeepAlive::default()).await.expect("it listens");
+    let round_trip = async {
+        let mut stream = tls.upgrade(tcp, "db.example").await?;
+        stream.write_u8(7).await?;
+        stream.flush().await?;
+        stream.read_u8().await
+    };
+    let heard = round_trip.await;
+    let served = echo.await.expect("no panic").is_ok();
+    assert_eq!(served, matches!(heard, Ok(7)));
+    served
+}
+
+#[tokio::test]
+async fn tls_that_begins_unasked() {
+    for most in [1, 4, 5, 6, 100, 16_384] {
+        assert!(begins_directly(most, b"postgresql").await, "{most} bytes ahead");
+    }
+    assert!(!begins_directly(16_384, b"another").await, "the application protocol");
 }

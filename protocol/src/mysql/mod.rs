@@ -69,6 +69,10 @@ impl crate::Protocol for MySql {
         CancelBy::SignedIn(request)
     }
 
+    fn encode_note(_: i32, _: &str, _: &str, _: &mut Vec<u8>) {}
+
+    fn encode_notice(_: &str, _: &mut Vec<u8>) {}
+
     fn new_cancel_key(random: [u8; 36], _long: bool, _owner: u16) -> CancelKey {
         let [a, b, c, d, ..] = random;
         CancelKey(u32::from_le_bytes([a, b, c, d]))

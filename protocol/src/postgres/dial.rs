@@ -6,8 +6,8 @@
 //! keys, which are taken if they come). Invariants: no byte of a password leaves before TLS is
 //! up where TLS is required, a password in clear never leaves without TLS; a server that began
 //! SCRAM must end it with its own proof. Nothing is reserved for a length before it is checked.
-//! SCRAM stretches the password inline: some milliseconds at 4096 iterations, at most some
-//! hundred.
+//! SCRAM stretches the password where `feed` is called: some milliseconds at 4096 iterations,
+//! at most some hundred.
 
 use super::memory::PgMemory;
 use super::startup::CancelKey;

@@ -38,6 +38,7 @@ pub struct PgMemory {
     clock: u64,
     /// Statements that are to be closed before they are prepared once more.
     stale: Vec<u64>,
+    deaf: bool,
     /// The number of the text that its unnamed statement holds, 0 for none or unknown.
     pub(super) unnamed: u64,
 }
@@ -52,6 +53,7 @@ impl PgMemory {
             prepared: HashMap::default(),
             clock: 0,
             stale: Vec::new(),
+            deaf: false,
             unnamed: 0,
         }
     }
@@ -133,7 +135,16 @@ impl crate::tracker::Memory for PgMemory {
         Inspection {
             held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },
             settings: found.settings.without(AUTHORIZATION),
+            channels: found.channels,
         }
+    }
+
+    fn deafen(&mut self, deaf: bool) {
+        self.deaf = deaf;
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf
     }
 
     fn ran_errand(&mut self) {

@@ -80,6 +80,27 @@ pub fn parameter_status(name: &str, value: &str, out: &mut Vec<u8>) {
     frame::end(out, at);
 }
 
+/// Appends NotificationResponse.
+pub fn notification(process: i32, channel: &str, payload: &str, out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'A');
+    out.extend_from_slice(&process.to_be_bytes());
+    frame::text(out, until_zero(channel).as_bytes());
+    frame::text(out, until_zero(payload).as_bytes());
+    frame::end(out, at);
+}
+
+/// Appends NoticeResponse, a warning.
+pub fn notice(message: &str, out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'N');
+    for (kind, value) in [(b'S', "WARNING"), (b'V', "WARNING"), (b'C', "01000"), (b'M', until_zero(message))]
+    {
+        out.push(kind);
+        frame::text(out, value.as_bytes());
+    }
+    out.push(0);
+    frame::end(out, at);
+}
+
 /// Appends CommandComplete.
 pub fn command_complete(tag: &[u8], out: &mut Vec<u8>) {
     let at = frame::begin(out, b'C');

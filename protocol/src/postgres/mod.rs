@@ -68,6 +68,14 @@ impl crate::Protocol for Postgres {
         CancelBy::Request(startup::cancel_request(key))
     }
 
+    fn encode_note(process: i32, channel: &str, payload: &str, out: &mut Vec<u8>) {
+        messages::notification(process, channel, payload, out);
+    }
+
+    fn encode_notice(message: &str, out: &mut Vec<u8>) {
+        messages::notice(message, out);
+    }
+
     fn new_cancel_key(random: [u8; 36], long: bool, owner: u16) -> CancelKey {
         startup::new_key(random, long, owner)
     }

@@ -32,7 +32,7 @@ const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
     WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
     UNION ALL SELECT 'h', 'lock', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks \
     WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
-    UNION ALL SELECT 'h', 'listen', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+    UNION ALL SELECT 'h', 'listen', channel FROM pg_catalog.pg_listening_channels() AS listened(channel) \
     UNION ALL SELECT 'h', 'prepare', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) \
     UNION ALL SELECT 'h', 'cursor', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)";
 
@@ -150,7 +150,8 @@ impl OwnReply for PgOwnReply {
                     self.outcome.reported.push((text(name), text(value)));
                 }
             }
-            b'N' | b'A' => return Ok(OwnStep::Pass),
+            b'N' => return Ok(OwnStep::Pass),
+            b'A' => return Ok(OwnStep::Note),
             b'Z' => {
                 self.outcome.idle = body == b"I";
                 self.outcome.inspection.settings = Settings::new(std::mem::take(&mut self.settings));
@@ -194,12 +195,19 @@ impl PgOwnReply {
             [Some("s"), Some(ROLE), Some("none")] | [Some("s"), _, None] => {}
             [Some("a"), Some(user), _] => self.settings.push((AUTHORIZATION.into(), user.into())),
             [Some("s"), Some(name), Some(value)] => self.settings.push((name.into(), value.into())),
+            [Some("h"), Some("listen"), Some(channel)] => {
+                let found = &mut self.outcome.inspection;
+                found.held = found.held.union(Held::LISTEN);
+                if found.channels.len() > SETTINGS_MAX {
+                    return None;
+                }
+                found.channels.push(channel.into());
+            }
             [Some("h"), Some(what), _] => {
                 let held = &mut self.outcome.inspection.held;
                 *held = held.union(match what {
                     "temp" => Held::TEMP_TABLE,
                     "lock" => Held::SESSION_LOCK,
-                    "listen" => Held::LISTEN,
                     "prepare" => Held::SQL_PREPARE,
                     "cursor" => Held::HOLD_CURSOR,
                     _ => Held::UNKNOWN,

@@ -8,7 +8,7 @@ use super::PgMemory;
 use super::frame::{self, split_text};
 use super::statements::PREFIX;
 use super::tracker::{Owed, PgTracker};
-use crate::tracker::{TxnStatus, Verdict};
+use crate::tracker::{Memory, TxnStatus, Verdict};
 use crate::{Head, ProtocolError};
 
 /// ParameterStatus and ErrorResponse above this are judged by their beginning.
@@ -36,6 +36,7 @@ impl PgTracker {
         instead: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError> {
         match head.tag {
+            b'A' if memory.is_deaf() => Ok(Verdict::Swallow),
             b'D' | b'd' | b'c' | b'N' | b'A' | b't' | b'V' | b'H' => Ok(Verdict::Relay),
             b'C' => self.complete(seen, memory),
             b'Z' => self.ready(head, seen),

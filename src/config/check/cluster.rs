@@ -49,6 +49,7 @@ pub(super) fn read(
         slow_start: table.or_in("slow_start", 5 * SECOND, Duration::ZERO..=HOUR),
         probe: probe(&mut table, &name, engine, databases, users),
         catalog_refresh: table.or_off("catalog_refresh", MINUTE, SECOND..=DAY),
+        share_listeners: table.or("share_listeners", true),
         pins: pins(table.table("pins")),
         tls: tls(table.table("tls")),
         endpoints: endpoints(&mut table),

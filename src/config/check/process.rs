@@ -69,7 +69,9 @@ pub(super) fn general(mut table: Table<'_>) -> General {
             .or_in("request_buffer_max", Size(256 << 10), Size(8 << 10)..=Size(64 << 20))
             .0 as usize,
         tcp_keepalive: table.or_off("tcp_keepalive", 60 * SECOND, SECOND..=9 * HOUR),
-        tcp_user_timeout: table.or_off("tcp_user_timeout", 15 * SECOND, SECOND..=HOUR),
+        // Linux also counts the time in which the other side's window is closed: a client that
+        // reads slowly, or a backend whose COPY waits for a lock, would be cut off.
+        tcp_user_timeout: table.or_off("tcp_user_timeout", Duration::ZERO, SECOND..=HOUR),
         peer_address: table.get("peer_address"),
         peers: peers(&mut table),
         watch_config: table.or("watch_config", true),

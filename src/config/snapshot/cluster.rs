@@ -60,6 +60,8 @@ pub struct ClusterConfig {
     pub probe: ProbeLogin,
     /// How often the functions of the database are read anew; `None` is only after DDL.
     pub catalog_refresh: Option<Duration>,
+    /// Whether sessions that listen share one connection a database.
+    pub share_listeners: bool,
     /// What happens where a session would have to keep its backend.
     pub pins: Pins,
     /// Encryption towards its endpoints.
@@ -88,6 +90,14 @@ pub struct Pins {
     pub refused: Held,
     /// The session is not bound; what it made stays on the backend, for whoever comes next.
     pub allowed: Held,
+}
+
+impl Pins {
+    /// The same, with this feature pinned.
+    #[must_use]
+    pub fn without(self, feature: Held) -> Self {
+        Self { refused: self.refused.without(feature), allowed: self.allowed.without(feature) }
+    }
 }
 
 choice! {

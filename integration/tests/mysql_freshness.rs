@@ -1,0 +1,224 @@
+//! What a session of MariaDB or MySQL reads after it wrote, while its replicas lag in every way they can.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use integration::mysql::{Cluster, Make, Session};
+use integration::{Config, PASSWORD, Proxy, Raise, until};
+
+struct Stage {
+    proxy: Proxy,
+    cluster: Cluster,
+}
+
+impl Stage {
+    fn start(make: Make, configure: impl FnOnce(Config) -> Config) -> Self {
+        let cluster = Cluster::start(make, 2);
+        cluster.prepare("CREATE TABLE kv (k int PRIMARY KEY, v int)");
+        for key in 0..64 {
+            cluster.primary.sql(&format!("INSERT INTO kv VALUES ({key}, 0)")).ok();
+        }
+        cluster.settle();
+        let proxy = Proxy::start(configure(Config::of_mysql(&cluster)));
+        let stage = Self { proxy, cluster };
+        stage.await_reads_on_both();
+        stage
+    }
+
+    fn session(&self) -> Session {
+        Session::login(self.proxy.port(), "app", PASSWORD, "app")
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.proxy.log()))
+    }
+
+    fn replica_ports(&self) -> BTreeSet<String> {
+        self.cluster.replicas.iter().map(|replica| replica.port().to_string()).collect()
+    }
+
+    /// Waits until sessions that wrote nothing read from each replica.
+    fn await_reads_on_both(&self) {
+        let wanted = self.replica_ports();
+        let mut seen = BTreeSet::new();
+        until("each replica serves", Duration::from_secs(60), || {
+            let mut session = Session::login(self.proxy.port(), "app", PASSWORD, "app").ok()?;
+            seen.insert(session.try_query("SELECT @@port").ok()?.value());
+            wanted.is_subset(&seen).then_some(())
+        });
+    }
+}
+
+/// What a run of write-then-read pairs showed.
+#[derive(Debug, Default)]
+struct Seen {
+    pairs: usize,
+    stale: usize,
+    on_replicas: usize,
+}
+
+/// Writes in every way a session can, and reads it back as a text or a prepared statement.
+fn pair(session: &mut Session, key: usize, value: usize, replicas: &BTreeSet<String>, seen: &mut Seen) {
+    let write = format!("UPDATE kv SET v = {value} WHERE k = {key}");
+    let (key, value) = (key.to_string(), value.to_string());
+    match seen.pairs % 4 {
+        0 => drop(session.query(&write).ok()),
+        1 => drop(session.execute("UPDATE kv SET v = ? WHERE k = ?", &[&value, &key]).ok()),
+        2 => {
+            for sql in ["BEGIN", &write, "COMMIT"] {
+                session.query(sql).ok();
+            }
+        }
+        _ => {
+            for sql in ["SET autocommit = 0", &write, "COMMIT", "SET autocommit = 1"] {
+                session.query(sql).ok();
+            }
+        }
+    }
+    let reply = if seen.pairs.is_multiple_of(3) {
+        session.execute("SELECT v, @@port FROM kv WHERE k = ?", &[&key]).ok()
+    } else {
+        session.query(&format!("SELECT v, @@port FROM kv WHERE k = {key}")).ok()
+    };
+    let cell = |column: usize| reply.rows[0][column].clone().unwrap_or_default();
+    seen.stale += usize::from(cell(0) != value);
+    seen.on_replicas += usize::from(replicas.contains(&cell(1)));
+    seen.pairs += 1;
+}
+
+/// Pairs in several sessions at a time, until `over`.
+fn pairs(stage: &Stage, over: &AtomicBool) -> Seen {
+    let replicas = stage.replica_ports();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let replicas = &replicas;
+                scope.spawn(move || {
+                    let mut session = stage.session();
+                    let mut seen = Seen::default();
+                    while !over.load(Ordering::Relaxed) {
+                        // Each worker has keys of its own.
+                        let key = worker * 16 + seen.pairs % 16;
+                        let value = seen.pairs + 1;
+                        pair(&mut session, key, value, replicas, &mut seen);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let mut all = Seen::default();
+        for worker in workers {
+            let seen = worker.join().expect("a worker ends");
+            all.pairs += seen.pairs;
+            all.stale += seen.stale;
+            all.on_replicas += seen.on_replicas;
+        }
+        all
+    })
+}
+
+fn own_writes_are_read_whatever_replicas_do(make: Make) {
+    // Replicas far behind still count: only the session's own demand keeps reads off them.
+    let stage = Stage::start(make, |config| config.text("max_lag", "60s"));
+    let over = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let running = scope.spawn(|| pairs(&stage, &over));
+        let _over = Raise(&over);
+        let [one, two] = [&stage.cluster.replicas[0], &stage.cluster.replicas[1]];
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(6) {
+            one.pause_replay();
+            thread::sleep(Duration::from_millis(300));
+            two.pause_receiving();
+            thread::sleep(Duration::from_millis(300));
+            one.resume_replay();
+            two.resume_receiving();
+            two.freeze();
+            thread::sleep(Duration::from_millis(200));
+            two.thaw();
+            one.delay_replay(1);
+            thread::sleep(Duration::from_millis(500));
+            one.delay_replay(0);
+            thread::sleep(Duration::from_millis(500));
+        }
+        over.store(true, Ordering::Relaxed);
+        running.join().expect("the pairs end")
+    });
+    println!("{}: {seen:?}", make.name());
+    assert_eq!(seen.stale, 0, "{seen:?}");
+    assert!(seen.pairs > 100, "{seen:?}");
+}
+
+fn reads_after_writes_reach_replicas_that_keep_up(make: Make) {
+    let stage = Stage::start(make, |config| config.text("causal_wait", "500ms"));
+    let replicas = stage.replica_ports();
+    let mut session = stage.session();
+    let mut seen = Seen::default();
+    for value in 1..=60 {
+        pair(&mut session, value % 64, value, &replicas, &mut seen);
+    }
+    println!("{}: {seen:?}", make.name());
+    assert_eq!(seen.stale, 0, "{seen:?}");
+    assert!(seen.on_replicas > 30, "{seen:?}\n{}", stage.proxy.log());
+}
+
+fn nobody_goes_back_in_time(make: Make) {
+    let stage = Stage::start(make, |config| config.text("max_lag", "60s"));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = stage.cluster.primary.admin();
+            let mut value = 0;
+            while !over.load(Ordering::Relaxed) {
+                value += 1;
+                writer.query(&format!("UPDATE kv SET v = {value} WHERE k = 0")).ok();
+            }
+        });
+        let _over = Raise(&over);
+        // One replica is always a second behind: whoever read from the other must not come here.
+        stage.cluster.replicas[0].delay_replay(1);
+        let begun = Instant::now();
+        let mut reads = 0;
+        while begun.elapsed() < Duration::from_secs(4) {
+            let mut session = stage.session();
+            let mut last = 0;
+            for _ in 0..50 {
+                let value: u64 = session.value("SELECT v FROM kv WHERE k = 0").parse().expect("a number");
+                assert!(value >= last, "{value} after {last}");
+                last = value;
+                reads += 1;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(reads > 200, "{reads}");
+    });
+}
+
+#[test]
+fn mariadb_own_writes() {
+    own_writes_are_read_whatever_replicas_do(Make::MariaDb);
+}
+
+#[test]
+fn mysql_own_writes() {
+    own_writes_are_read_whatever_replicas_do(Make::MySql);
+}
+
+#[test]
+fn mariadb_reads_reach_replicas() {
+    reads_after_writes_reach_replicas_that_keep_up(Make::MariaDb);
+}
+
+#[test]
+fn mysql_reads_reach_replicas() {
+    reads_after_writes_reach_replicas_that_keep_up(Make::MySql);
+}
+
+#[test]
+fn mariadb_monotonic_reads() {
+    nobody_goes_back_in_time(Make::MariaDb);
+}
+
+#[test]
+fn mysql_monotonic_reads() {
+    nobody_goes_back_in_time(Make::MySql);
+}

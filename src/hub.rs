@@ -1,0 +1,352 @@
+//! One listening connection a database, for all sessions that listen there.
+//!
+//! A session tells its hub which channels it listens on and gets a mailbox; the hub keeps one connection to the
+//! primary, listens on whatever anybody wants, and puts each notification into the mailboxes of those who do, in
+//! the order of the database. When the connection is lost the hub connects and listens again, and says in each
+//! mailbox that something may be missing.
+//!
+//! It does not know when a session may be told: that is for the session to decide.
+
+use parking_lot::Mutex;
+use pool::Cluster;
+use protocol::Protocol;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio_postgres::{AsyncMessage, Client};
+
+/// Bytes of notifications that wait for one session. Beyond, they are dropped and the session is told.
+const WAITING_MAX: usize = 1 << 20;
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often the hub looks whether its connection still goes to the primary.
+const LOOK: Duration = Duration::from_secs(1);
+/// Hubs of one cluster.
+const HUBS_MAX: usize = 256;
+
+/// What somebody said on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The number of the database's process that said it.
+    pub process: i32,
+    /// Where.
+    pub channel: Arc<str>,
+    /// What.
+    pub payload: Arc<str>,
+}
+
+/// What waits for one session.
+#[derive(Debug, Default)]
+pub struct Mailbox(Mutex<Mail>);
+
+#[derive(Debug, Default)]
+struct Mail {
+    notes: VecDeque<Note>,
+    bytes: usize,
+    missing: bool,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    fn put(&self, note: &Note) {
+        let mut mail = self.0.lock();
+        let bytes = note.channel.len() + note.payload.len() + size_of::<Note>();
+        if mail.bytes + bytes > WAITING_MAX {
+            mail.missing = true;
+        } else {
+            mail.bytes += bytes;
+            mail.notes.push_back(note.clone());
+        }
+        wake(mail);
+    }
+
+    fn miss(&self) {
+        let mut mail = self.0.lock();
+        mail.missing = true;
+        wake(mail);
+    }
+
+    /// Takes what waits, and whether something may be missing before it. Pending, and to be woken, if there is
+    /// nothing.
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<(VecDeque<Note>, bool)> {
+        let mut mail = self.0.lock();
+        if mail.notes.is_empty() && !mail.missing {
+            if mail.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                mail.waker = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        mail.bytes = 0;
+        Poll::Ready((std::mem::take(&mut mail.notes), std::mem::take(&mut mail.missing)))
+    }
+}
+
+fn wake(mut mail: parking_lot::MutexGuard<'_, Mail>) {
+    let waker = mail.waker.take();
+    drop(mail);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// See the file's head.
+pub struct Hub {
+    state: Mutex<State>,
+    work: Notify,
+    /// Changes when more channels are listened on.
+    heard: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: HashMap<Arc<str>, Vec<Weak<Mailbox>>>,
+    heard: HashSet<Arc<str>>,
+}
+
+impl Hub {
+    fn new() -> Self {
+        Self { state: Mutex::default(), work: Notify::new(), heard: watch::Sender::new(0) }
+    }
+
+    /// Makes `channels` all that this mailbox hears. Returns once the database has confirmed them, or false if it
+    /// has not by `deadline`; then the mailbox hears nothing.
+    pub async fn listen(&self, mailbox: &Arc<Mailbox>, channels: &[Box<str>], deadline: Instant) -> bool {
+        let mut heard = self.heard.subscribe();
+        self.want(mailbox, channels);
+        loop {
+            let _ = heard.borrow_and_update();
+            if channels.iter().all(|channel| self.state.lock().heard.contains(&**channel)) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline.into(), heard.changed()).await.is_err() {
+                self.want(mailbox, &[]);
+                return false;
+            }
+        }
+    }
+
+    fn want(&self, mailbox: &Arc<Mailbox>, channels: &[Box<str>]) {
+        let mut state = self.state.lock();
+        let own = Arc::as_ptr(mailbox);
+        state.wanted.retain(|channel, who| {
+            who.retain(|one| one.strong_count() > 0);
+            let wants = channels.iter().any(|wanted| **wanted == **channel);
+            if !wants {
+                who.retain(|one| one.as_ptr() != own);
+            }
+            !who.is_empty()
+        });
+        for channel in channels {
+            let who = state.wanted.entry(Arc::from(&**channel)).or_default();
+            if !who.iter().any(|one| one.as_ptr() == own) {
+                who.push(Arc::downgrade(mailbox));
+            }
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    fn deliver(&self, note: &Note) {
+        let state = self.state.lock();
+        for mailbox in state.wanted.get(&note.channel).into_iter().flatten().filter_map(Weak::upgrade) {
+            mailbox.put(note);
+        }
+    }
+
+    /// The connection was lost: whatever is said from now on may be missed.
+    fn lose(&self) {
+        let mut state = self.state.lock();
+        state.heard.clear();
+        for mailbox in state.wanted.values().flatten().filter_map(Weak::upgrade) {
+            mailbox.miss();
+        }
+    }
+
+    /// What must be said to the database, if anything, and what is listened on then.
+    fn next(&self) -> Option<(String, HashSet<Arc<str>>)> {
+        let mut state = self.state.lock();
+        state.wanted.retain(|_, who| {
+            who.retain(|one| one.strong_count() > 0);
+            !who.is_empty()
+        });
+        let wanted: HashSet<Arc<str>> = state.wanted.keys().cloned().collect();
+        let mut text = String::new();
+        for channel in state.heard.difference(&wanted) {
+            text.push_str(&format!("UNLISTEN {};", quoted(channel)));
+        }
+        for channel in wanted.difference(&state.heard) {
+            text.push_str(&format!("LISTEN {};", quoted(channel)));
+        }
+        (!text.is_empty()).then_some((text, wanted))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state.lock().wanted.is_empty()
+    }
+}
+
+/// A channel's name as the database takes it.
+pub fn quoted(channel: &str) -> String {
+    format!("\"{}\"", channel.replace('"', "\"\""))
+}
+
+/// The hubs of a cluster.
+pub struct Hubs {
+    hubs: Mutex<HashMap<String, Arc<Hub>>>,
+    keep: Box<dyn Fn(String, Weak<Hub>) + Send + Sync>,
+}
+
+impl Hubs {
+    /// No hub yet; each connects once somebody listens.
+    pub fn new<P: Protocol>(cluster: &Arc<Cluster<P>>) -> Self {
+        let cluster = Arc::downgrade(cluster);
+        let keep = Box::new(move |database, hub| {
+            tokio::spawn(keep(cluster.clone(), database, hub));
+        });
+        Self { hubs: Mutex::default(), keep }
+    }
+
+    /// The hub of a database.
+    pub fn hub(&self, database: &str) -> Arc<Hub> {
+        let mut hubs = self.hubs.lock();
+        if let Some(hub) = hubs.get(database) {
+            return Arc::clone(hub);
+        }
+        if hubs.len() >= HUBS_MAX {
+            hubs.retain(|_, hub| Arc::strong_count(hub) > 1);
+        }
+        let hub = Arc::new(Hub::new());
+        hubs.insert(database.to_owned(), Arc::clone(&hub));
+        (self.keep)(database.to_owned(), Arc::downgrade(&hub));
+        hub
+    }
+}
+
+/// Connects whenever somebody listens, as long as there is a hub.
+async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, database: String, hub: Weak<Hub>) {
+    loop {
+        {
+            let (Some(hub), Some(cluster)) = (hub.upgrade(), cluster.upgrade()) else { return };
+            if !hub.is_idle() {
+                let primary = cluster.view().primary;
+                match cluster.control(&database).await {
+                    Ok((client, connection)) => {
+                        let mut connection = Box::pin(connection);
+                        let is_primary = || cluster.view().primary == primary;
+                        let next = move |cx: &mut Context<'_>| connection.as_mut().get_mut().poll_message(cx);
+                        serve(&hub, client, next, is_primary).await;
+                        hub.lose();
+                    }
+                    Err(error) => {
+                        tracing::debug!(database, %error, "the hub of notifications cannot connect")
+                    }
+                }
+            } else {
+                // Looked at again soon: whoever drops the hub does not wake it.
+                let _ = tokio::time::timeout(LOOK, hub.work.notified()).await;
+                continue;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Serves on one connection until it is lost, the primary changes, or nobody listens.
+async fn serve(
+    hub: &Hub,
+    client: Client,
+    mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<AsyncMessage, tokio_postgres::Error>>>,
+    is_primary: impl Fn() -> bool,
+) {
+    type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send + 'a>>;
+    let mut saying: Option<(Saying<'_>, HashSet<Arc<str>>)> = None;
+    loop {
+        if saying.is_none()
+            && let Some((text, then)) = hub.next()
+        {
+            let client = &client;
+            saying = Some((Box::pin(async move { client.batch_execute(&text).await }), then));
+        }
+        if saying.is_none() && hub.is_idle() {
+            return;
+        }
+        let said = poll_fn(|cx| match &mut saying {
+            Some((saying, _)) => saying.as_mut().poll(cx),
+            None => Poll::Pending,
+        });
+        tokio::select! {
+            message = poll_fn(&mut next) => match message {
+                Some(Ok(AsyncMessage::Notification(note))) => hub.deliver(&Note {
+                    process: note.process_id(),
+                    channel: note.channel().into(),
+                    payload: note.payload().into(),
+                }),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+            said = said => match (said, saying.take()) {
+                (Ok(()), Some((_, heard))) => {
+                    hub.state.lock().heard = heard;
+                    hub.heard.send_modify(|count| *count += 1);
+                }
+                _ => return,
+            },
+            () = hub.work.notified() => {}
+            () = tokio::time::sleep(LOOK) => if !is_primary() { return },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(payload: &str) -> Note {
+        Note { process: 1, channel: "c".into(), payload: payload.into() }
+    }
+
+    fn take(mailbox: &Mailbox) -> Option<(Vec<String>, bool)> {
+        match mailbox.poll_take(&Context::from_waker(Waker::noop())) {
+            Poll::Pending => None,
+            Poll::Ready((notes, missing)) => {
+                Some((notes.iter().map(|note| note.payload.to_string()).collect(), missing))
+            }
+        }
+    }
+
+    #[test]
+    fn mail_is_in_order_and_bounded() {
+        let mailbox = Mailbox::default();
+        assert_eq!(take(&mailbox), None);
+        mailbox.put(&note("1"));
+        mailbox.put(&note("2"));
+        assert_eq!(take(&mailbox), Some((vec!["1".into(), "2".into()], false)));
+        let long = "x".repeat(WAITING_MAX / 2);
+        (0..3).for_each(|_| mailbox.put(&note(&long)));
+        let (notes, missing) = take(&mailbox).expect("something waits");
+        assert_eq!((notes.len(), missing), (1, true));
+        assert_eq!(take(&mailbox), None);
+    }
+
+    #[test]
+    fn who_wants_what() {
+        let hub = Hub::new();
+        let (one, two) = (Arc::new(Mailbox::default()), Arc::new(Mailbox::default()));
+        hub.want(&one, &["c".into(), "d".into()]);
+        hub.want(&two, &["c".into()]);
+        assert_eq!(hub.next().map(|(_, wanted)| wanted.len()), Some(2));
+        hub.deliver(&note("1"));
+        assert!(take(&one).is_some() && take(&two).is_some());
+        hub.want(&one, &["d".into()]);
+        hub.deliver(&note("2"));
+        assert!(take(&one).is_none() && take(&two).is_some());
+        drop(two);
+        drop(one);
+        assert_eq!(hub.next().map(|(_, wanted)| wanted.len()), None);
+        assert!(hub.is_idle());
+    }
+}
