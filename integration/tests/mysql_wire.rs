@@ -89,13 +89,13 @@ fn reads_and_writes(make: Make) {
         session.query("SELECT * FROM t /* tag read */").ok();
         session.execute("SELECT * FROM t WHERE n = ? /* tag prepared read */", &[&n.to_string()]).ok();
     }
-    for (tag, servers) in [
-        ("/* tag write */", &["primary"][..]),
-        ("/* tag prepared write */", &["primary"]),
-        ("/* tag read */", &["replica1", "replica2"]),
-        ("/* tag prepared read */", &["replica1", "replica2"]),
-    ] {
-        assert_eq!(stage.cluster.servers_that_ran(tag, &mark), servers, "{tag}");
+    for tag in ["/* tag write */", "/* tag prepared write */"] {
+        assert_eq!(stage.cluster.servers_that_ran(tag, &mark), ["primary"], "{tag}");
+    }
+    for tag in ["/* tag read */", "/* tag prepared read */"] {
+        // Which of the replicas, load decides.
+        let servers = stage.cluster.servers_that_ran(tag, &mark);
+        assert!(!servers.is_empty() && !servers.contains(&"primary"), "{tag}: {servers:?}");
     }
     assert_eq!(stage.cluster.primary.value("SELECT count(*) FROM app.t"), "40");
     // By default a session sees what it wrote.

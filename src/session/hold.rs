@@ -55,6 +55,12 @@ pub(super) fn would_hold(effects: Effects) -> Held {
         (Effects::LISTEN, Held::LISTEN),
         (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
         (Effects::SEQUENCE_ASKED, Held::SEQUENCE),
+        (Effects::TABLE_LOCK, Held::SESSION_LOCK),
+        (Effects::HANDLER, Held::HOLD_CURSOR),
+        (Effects::USER_VARIABLES, Held::USER_VARIABLE),
+        (Effects::NEXT_TRANSACTION, Held::NEXT_TRANSACTION),
+        (Effects::FOUND_ROWS, Held::LAST_RESULT),
+        (Effects::LAST_INSERT_ID, Held::LAST_RESULT),
     ];
     let of = |sum: Held, (effect, held): (Effects, Held)| {
         if effects.contains(effect) { sum.union(held) } else { sum }

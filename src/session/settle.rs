@@ -53,11 +53,11 @@ impl<P: Protocol> Session<P> {
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
         }
-        let held = self.held.union(self.hold.kept).without(self.service.pins.allowed);
-        let held = held.union(self.tracker.held()).union(self.service.always_held());
         // What the next statement may ask of this one only this backend knows.
         let asked_next = effects.intersects(Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID));
-        let held = if asked_next { held.union(Held::LAST_RESULT) } else { held };
+        let last = if asked_next { Held::LAST_RESULT } else { Held::empty() };
+        let held = self.held.union(self.hold.kept).union(last).without(self.service.pins.allowed);
+        let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
             self.reset_if_unsure().await;
             if !self.fold_ears().await {
