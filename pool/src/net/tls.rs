@@ -230,7 +230,8 @@ async fn accept(stream: Stream, tls: &ServerTls, mut begun: &[u8]) -> io::Result
         return Err(io::Error::new(io::ErrorKind::Unsupported, "TLS is only spoken over TCP"));
     };
     let handshake = TlsAcceptor::from(tls.config.clone()).accept_with(tcp, |connection| {
-        while matches!(connection.read_tls(&mut begun), Ok(1..)) {
+        // Reading at the end of `begun` would be taken for the end of the connection.
+        while !begun.is_empty() && matches!(connection.read_tls(&mut begun), Ok(1..)) {
             // What is wrong with it is met again, and told to the client, in the handshake.
             let _ = connection.process_new_packets();
         }
