@@ -38,11 +38,14 @@ impl Held {
     /// What `currval` and `lastval` tell.
     pub const SEQUENCE: Self = Self(1 << 13);
 
+    /// What the last statement's result was, for the next statement to ask about.
+    pub const LAST_RESULT: Self = Self(1 << 14);
+
     /// What no question shows and no command undoes: the backend is closed after it.
     pub const LASTING: Self = Self::LIBRARY.union(Self::SEED).union(Self::EXTENSION_STATE);
 
     /// Every member with its name in metrics and logs.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::TEMP_TABLE, "temp_table"),
         (Self::SESSION_LOCK, "session_lock"),
         (Self::LISTEN, "listen"),
@@ -57,6 +60,7 @@ impl Held {
         (Self::SEED, "random_seed"),
         (Self::EXTENSION_STATE, "extension_state"),
         (Self::SEQUENCE, "sequence"),
+        (Self::LAST_RESULT, "last_result"),
     ];
 
     /// Nothing is held.

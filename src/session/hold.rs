@@ -34,7 +34,10 @@ pub(super) struct Hold {
 
 /// Whether the backend must be asked what is left of these.
 pub(super) const fn is_asked(effects: Effects) -> bool {
-    !effects.without(Effects::DDL.union(Effects::SEQUENCE).union(Effects::SEQUENCE_ASKED)).is_empty()
+    // What the last result was shows only as long as nothing else is asked.
+    let last = Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID);
+    let silent = Effects::DDL.union(Effects::SEQUENCE).union(Effects::SEQUENCE_ASKED).union(last);
+    !effects.without(silent).is_empty()
 }
 
 /// Whether names of settings in the request's bytes matter.
@@ -52,6 +55,12 @@ pub(super) fn would_hold(effects: Effects) -> Held {
         (Effects::LISTEN, Held::LISTEN),
         (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
         (Effects::SEQUENCE_ASKED, Held::SEQUENCE),
+        (Effects::TABLE_LOCK, Held::SESSION_LOCK),
+        (Effects::HANDLER, Held::HOLD_CURSOR),
+        (Effects::USER_VARIABLES, Held::USER_VARIABLE),
+        (Effects::NEXT_TRANSACTION, Held::NEXT_TRANSACTION),
+        (Effects::FOUND_ROWS, Held::LAST_RESULT),
+        (Effects::LAST_INSERT_ID, Held::LAST_RESULT),
     ];
     let of = |sum: Held, (effect, held): (Effects, Held)| {
         if effects.contains(effect) { sum.union(held) } else { sum }

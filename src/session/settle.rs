@@ -53,7 +53,10 @@ impl<P: Protocol> Session<P> {
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
         }
-        let held = self.held.union(self.hold.kept).without(self.service.pins.allowed);
+        // What the next statement may ask of this one only this backend knows.
+        let asked_next = effects.intersects(Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID));
+        let last = if asked_next { Held::LAST_RESULT } else { Held::empty() };
+        let held = self.held.union(self.hold.kept).union(last).without(self.service.pins.allowed);
         let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
             self.reset_if_unsure().await;
@@ -172,7 +175,12 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         self.tracker.note_idle(outcome.idle);
-        self.unseen = self.unseen.union(left_by(effects).intersection(lease.memory.blind()));
+        let mut left = left_by(effects);
+        if effects.contains(Effects::TABLE_LOCK) && !self.tracker.held().contains(Held::SESSION_LOCK) {
+            // A lock on all tables, which the database does not tell of.
+            left = left.union(Held::SESSION_LOCK);
+        }
+        self.unseen = self.unseen.union(left.intersection(lease.memory.blind()));
         let mut found = lease.memory.difference(outcome.inspection);
         let channels = std::mem::take(&mut found.channels);
         found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
@@ -283,12 +291,14 @@ async fn wipe<P: Protocol>(lease: &mut Lease<P>, in_transaction: bool) -> bool {
 
 /// What may be held on a backend after statements with these effects.
 fn left_by(effects: Effects) -> Held {
-    const LEFT: [(Effects, Held); 6] = [
+    const LEFT: [(Effects, Held); 8] = [
         (Effects::TEMP_TABLE, Held::TEMP_TABLE),
         (Effects::ADVISORY_LOCK, Held::SESSION_LOCK),
         (Effects::LISTEN, Held::LISTEN),
         (Effects::SQL_PREPARE, Held::SQL_PREPARE),
         (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
+        (Effects::HANDLER, Held::HOLD_CURSOR),
+        (Effects::USER_VARIABLES, Held::USER_VARIABLE),
         (Effects::UNKNOWN, Held::UNKNOWN),
     ];
     let left = LEFT.iter().filter(|(effect, _)| effects.intersects(*effect));

@@ -88,7 +88,7 @@ refused([1062], lambda: rows(one, "INSERT INTO py (id) VALUES (%s)", (first,)))
 refused([1045], lambda: connect(password="wrong"))
 assert rows(one, "SELECT length(%s)", ("x" * 20_000_000,)) == ((20_000_000,),)
 
-with connect(cursorclass=pymysql.cursors.SSCursor).cursor() as cursor:
+with offers.cursor(pymysql.cursors.SSCursor) as cursor:
     cursor.execute("SELECT a.n, b.n FROM loaded a, (SELECT 1 n UNION SELECT 2) b")
     assert sum(1 for _ in cursor) == 100_000
 for connection in (one, two, many):

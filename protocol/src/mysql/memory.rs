@@ -283,7 +283,10 @@ impl crate::tracker::Memory for MyMemory {
     }
 
     fn blind(&self) -> Held {
-        let silent = Held::TEMP_TABLE.union(Held::SESSION_LOCK).union(Held::SQL_PREPARE);
+        let silent =
+            Held::TEMP_TABLE.union(Held::SESSION_LOCK).union(Held::SQL_PREPARE).union(Held::HOLD_CURSOR);
+        // MySQL lists user variables to the privileged only.
+        let silent = if self.is_mariadb { silent } else { silent.union(Held::USER_VARIABLE) };
         if self.something { silent.union(Held::UNKNOWN) } else { silent }
     }
 }
