@@ -2,6 +2,7 @@
 
 use integration::PASSWORD;
 use integration::mysql::{Cluster as Databases, Make, Server};
+use pool::net::{TlsMode, backend_tls};
 use pool::{
     Cluster, ClusterSettings, EndpointSettings, EndpointView, Engine, NoPrimary, ProbeUser, Role,
     RoleSetting, Why,
@@ -247,4 +248,36 @@ async fn tagged_and_errant_transactions_of_mysql_count() {
     blocking(|| world.databases.replicas[0].pause_replay());
     world.sql(0, "SET gtid_next = 'AUTOMATIC:splitpool'; INSERT INTO t (v) VALUES (7)").await;
     world.until("or not", |seen| seen[1].why_not == Some(Why::Lagging)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_speaks_tls_as_it_is_told() {
+    let [mysql, mariadb] = [Make::MySql, Make::MariaDb].map(|make| blocking(|| Databases::start(make, 0)));
+    // MySQL makes itself certificates; MariaDB offers no TLS unless it is given some.
+    let ca = mysql.primary.data().join("ca.pem");
+    let foreign = mysql.primary.data().join("client-cert.pem");
+    let tls = |mode, ca: Option<&std::path::Path>| backend_tls(mode, ca, None).expect("usable files");
+    let cases = [
+        (&mysql, tls(TlsMode::Require, None), true),
+        (&mysql, tls(TlsMode::Prefer, None), true),
+        // The library checks a chain only together with the name, and MySQL's own certificate has none.
+        (&mysql, tls(TlsMode::VerifyCa, Some(&ca)), false),
+        (&mysql, tls(TlsMode::VerifyCa, Some(&foreign)), false),
+        (&mariadb, tls(TlsMode::Prefer, None), true),
+        (&mariadb, tls(TlsMode::Require, None), false),
+    ];
+    // Who signs in without TLS is told from who does not.
+    blocking(|| mysql.primary.sql("ALTER USER probe@'%' REQUIRE SSL").ok());
+    for (databases, tls, answers) in cases {
+        let mode = tls.mode;
+        let cluster: Arc<Cluster<Postgres>> =
+            Cluster::new(ClusterSettings { tls, ..settings("probe", databases.servers()) });
+        assert!(cluster.wait_ready(Instant::now() + Duration::from_secs(30)).await);
+        let began = Instant::now();
+        while cluster.view().endpoints[0].up != answers && began.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let seen = cluster.view().endpoints.remove(0);
+        assert_eq!(seen.up, answers, "{mode:?}: {:?}", seen.error);
+    }
 }
