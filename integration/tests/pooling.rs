@@ -281,7 +281,7 @@ fn a_prepared_statement_survives_a_change_of_its_table() {
 
 #[test]
 fn a_full_pool_says_so_while_the_database_is_well() {
-    let stage = Stage::new(0, |config| config.raw("pool_size", "2").text("query_wait_timeout", "500ms"));
+    let stage = Stage::new(0, |config| config.raw("pool_size", "2").text("query_wait_timeout", "3s"));
     let mut holders = [stage.proxy.session(), stage.proxy.session()];
     for wire in &mut holders {
         wire.query("BEGIN; SELECT 1").ok();
@@ -292,7 +292,7 @@ fn a_full_pool_says_so_while_the_database_is_well() {
     let waited = begun.elapsed();
     let code = reply.as_ref().map_or_else(|error| error.code().to_owned(), |reply| reply.code().to_owned());
     assert_eq!(code, "53300");
-    assert!((400..5000).contains(&waited.as_millis()), "{waited:?}");
+    assert!((2700..20_000).contains(&waited.as_millis()), "{waited:?}");
     assert_eq!(stage.cluster.primary.value("SELECT 1"), "1");
     let up: Vec<f64> =
         stage.proxy.metrics().of("splitpool_endpoint_up", &[]).map(|sample| sample.value).collect();

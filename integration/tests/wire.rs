@@ -14,6 +14,7 @@ fn stage() -> &'static Stage {
             "CREATE TABLE t (id int PRIMARY KEY, v text);
              INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 100) n;
              CREATE TABLE sink (n int);
+             CREATE TABLE copied (n int);
              CREATE SEQUENCE counter;
              CREATE FUNCTION talks() RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''hear, hear''; RETURN 1; END';
              CREATE FUNCTION posing() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN nextval(''counter''); END'",
@@ -502,7 +503,7 @@ fn copies_run_fail_and_are_given_up() {
         wire.send(&frame::query(sql)).unwrap();
         wire.read_to(b'G').unwrap();
     };
-    start(&mut wire, "COPY sink FROM STDIN");
+    start(&mut wire, "COPY copied FROM STDIN");
     // A Sync or Flush within is ignored.
     wire.send(
         &[
@@ -516,35 +517,35 @@ fn copies_run_fail_and_are_given_up() {
     )
     .unwrap();
     assert_eq!(wire.reply().unwrap().ok().tags, ["COPY 3"]);
-    start(&mut wire, "COPY sink FROM STDIN");
+    start(&mut wire, "COPY copied FROM STDIN");
     wire.send(&[frame::copy_data(b"1\n"), frame::copy_fail("changed my mind")].concat()).unwrap();
     assert_eq!(wire.reply().unwrap().code(), "57014");
-    start(&mut wire, "COPY sink FROM STDIN");
+    start(&mut wire, "COPY copied FROM STDIN");
     // The database fails first and then reads and drops what still comes.
     wire.send(&frame::copy_data(b"not a number\n")).unwrap();
     assert_eq!(wire.reply().unwrap().code(), "22P02");
     wire.send(&[frame::copy_data(b"4\n"), frame::copy_done()].concat()).unwrap();
-    assert_eq!(wire.value("SELECT count(*) FROM sink"), "3");
-    let extended = [frame::unnamed("COPY sink FROM STDIN", &[]), frame::sync()].concat();
+    assert_eq!(wire.value("SELECT count(*) FROM copied"), "3");
+    let extended = [frame::unnamed("COPY copied FROM STDIN", &[]), frame::sync()].concat();
     wire.send(&extended).unwrap();
     wire.read_to(b'G').unwrap();
     wire.send(&[frame::copy_data(b"9\n"), frame::copy_done(), frame::sync()].concat()).unwrap();
     assert_eq!(wire.reply().unwrap().ok().tags, ["COPY 1"]);
-    let out = wire.query("COPY sink TO STDOUT").ok();
+    let out = wire.query("COPY copied TO STDOUT").ok();
     assert_eq!((out.order.as_str(), out.tags[0].as_str()), ("HddddcCZ", "COPY 4"));
     assert_eq!(wire.query("COPY (SELECT 1/(id - 50) FROM t ORDER BY id) TO STDOUT").code(), "22012");
     assert_eq!(wire.value("SELECT 1"), "1");
-    wire.query("TRUNCATE sink").ok();
+    wire.query("TRUNCATE copied").ok();
     // Many of them do not use up the pool.
     for _ in 0..40 {
         let mut other = session();
-        start(&mut other, "COPY sink FROM STDIN");
+        start(&mut other, "COPY copied FROM STDIN");
         other.send(&frame::copy_data(b"1\n")).unwrap();
     }
     until("copies of clients that left are rolled back", Duration::from_secs(10), || {
-        (stage().count("query LIKE 'COPY sink%' AND state = 'active'") == 0).then_some(())
+        (stage().count("query LIKE 'COPY copied%' AND state = 'active'") == 0).then_some(())
     });
-    assert_eq!(wire.value("SELECT count(*) FROM sink"), "0");
+    assert_eq!(wire.value("SELECT count(*) FROM copied"), "0");
 }
 
 #[test]
