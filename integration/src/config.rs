@@ -39,6 +39,8 @@ pub struct Config {
     pub users: Vec<(String, String)>,
     /// Roles that may use the console.
     pub admins: Vec<String>,
+    /// Further lines of `[listen]`, as they are.
+    pub listen: String,
     /// Appended as it is.
     pub extra: String,
 }
@@ -68,6 +70,7 @@ impl Config {
             endpoints,
             users: users.to_vec(),
             admins: vec!["app".to_owned()],
+            listen: String::new(),
             extra: String::new(),
         };
         config.text("engine", "postgres").text("probe_interval", "100ms").raw("pool_size", "20")
@@ -92,6 +95,7 @@ impl fmt::Display for Config {
         let listen = if is_mysql { "mysql" } else { "postgres" };
         writeln!(f, "{listen} = \"127.0.0.1:{}\"", self.port)?;
         writeln!(f, "http = \"127.0.0.1:{}\"", self.http)?;
+        f.write_str(&self.listen)?;
         writeln!(f, "\n[clusters.main]")?;
         for (key, value) in &self.cluster {
             writeln!(f, "{key} = {value}")?;

@@ -23,13 +23,18 @@ pub fn untyped(code: u32, body: &[u8]) -> Vec<u8> {
 
 /// StartupMessage.
 pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
+    startup_of(VERSION, parameters)
+}
+
+/// StartupMessage of another version: the major one in the upper half.
+pub fn startup_of(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in parameters {
         body.extend(text(name));
         body.extend(text(value));
     }
     body.push(0);
-    untyped(VERSION, &body)
+    untyped(version, &body)
 }
 
 /// SSLRequest.
