@@ -1,12 +1,14 @@
 //! TLS towards clients: what each mode of theirs and of ours comes to, by libpq and by hand.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use integration::paths::{Scratch, in_path, postgres_program};
+use integration::config::Endpoint;
+use integration::paths::{Scratch, hand_over, in_path, postgres_program};
 use integration::{Cluster, Config, PASSWORD, Proxy, Stage, Wire, frame, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
@@ -151,4 +153,52 @@ fn begun_unasked() {
     assert_eq!(directly(stage, &[]), "", "without an application protocol");
     assert_eq!(directly(stage, &["-alpn", "http/1.1"]), "", "with another one");
     is_served(stage, "sslmode=require", true);
+}
+
+/// A proxy in front of a database that speaks TLS, told to reach it at `host` and to check `tls`.
+fn towards(cluster: &Cluster, host: &str, tls: &str) -> Proxy {
+    let address = format!("{host}:{}", cluster.primary.port());
+    let mut config = Config::over(vec![Endpoint::auto(address)]).text("query_wait_timeout", "1s");
+    config.extra = format!("\n[clusters.main.tls]\n{tls}\n");
+    Proxy::start(config)
+}
+
+#[test]
+fn towards_the_databases() {
+    let cluster = Cluster::start(0);
+    let data = cluster.primary.data();
+    for kind in ["cert", "key"] {
+        let place = data.join(format!("server.{kind}"));
+        std::fs::copy(directory().join(format!("ours.{kind}")), &place).expect("a copy");
+        std::fs::set_permissions(&place, PermissionsExt::from_mode(0o600)).expect("our own file");
+    }
+    hand_over(data);
+    for (name, value) in [("ssl_cert_file", "server.cert"), ("ssl_key_file", "server.key"), ("ssl", "on")] {
+        cluster.primary.set(name, value);
+    }
+    let ca = |name: &str| format!("ca = {:?}", directory().join(format!("{name}.ca")));
+    let (ours, stranger) = (ca("ours"), ca("stranger"));
+    for (host, tls, encrypted) in [
+        ("127.0.0.1", "mode = \"off\"".to_owned(), "f"),
+        ("127.0.0.1", "mode = \"prefer\"".to_owned(), "t"),
+        ("127.0.0.1", "mode = \"require\"".to_owned(), "t"),
+        ("127.0.0.1", format!("mode = \"verify-ca\"\n{ours}"), "t"),
+        ("localhost", format!("mode = \"verify-full\"\n{ours}"), "t"),
+    ] {
+        let proxy = towards(&cluster, host, &tls);
+        until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
+        let mut wire = proxy.session();
+        let ssl = wire.value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+        assert_eq!(ssl, encrypted, "{host} {tls}");
+    }
+    // The name is not the certificate's; the authority is not the one that signed it.
+    for (host, tls) in [
+        ("127.0.0.1", format!("mode = \"verify-full\"\n{ours}")),
+        ("localhost", format!("mode = \"verify-full\"\n{stranger}")),
+        ("localhost", format!("mode = \"verify-ca\"\n{stranger}")),
+    ] {
+        let proxy = towards(&cluster, host, &tls);
+        assert!(proxy.try_session().is_err(), "{host} {tls}");
+        assert_ne!(proxy.http("/ready").0, 200, "{host} {tls}");
+    }
 }
