@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +26,7 @@ struct Rules {
     refusing: bool,
     drip: Option<(usize, Duration)>,
     cut: Option<(Way, u64)>,
+    mark: Option<(Vec<u8>, u64)>,
     bytes: [u64; 2],
     accepted: u64,
 }
@@ -115,6 +116,11 @@ impl Link {
         rules.cut = Some((way, rules.bytes[way as usize] + bytes));
     }
 
+    /// Ends the connection that next passes this text up, after this many bytes of what comes back on it.
+    pub fn cut_behind(&self, text: &str, bytes: u64) {
+        self.shared.rules().mark = Some((text.as_bytes().to_vec(), bytes));
+    }
+
     /// Resets every connection that is open.
     pub fn reset(&self) {
         for pair in self.shared.ends().drain(..) {
@@ -165,18 +171,37 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         client.set_nodelay(true).ok();
         other.set_nodelay(true).ok();
         let share = |stream: &TcpStream| stream.try_clone().expect("a socket can be shared");
+        let left = Arc::new(AtomicU64::new(u64::MAX));
         shared.ends().push([share(&client), share(&other)]);
         for (from, to, way) in [(share(&client), share(&other), Way::Up), (other, client, Way::Down)] {
-            let shared = Arc::clone(shared);
-            thread::spawn(move || relay(from, to, way, &shared));
+            let (shared, left) = (Arc::clone(shared), Arc::clone(&left));
+            thread::spawn(move || relay(from, to, way, &left, &shared));
         }
     }
 }
 
-fn relay(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
+/// Passes on one direction of one connection, of which `left` bytes may still come down.
+fn relay(mut from: TcpStream, mut to: TcpStream, way: Way, left: &AtomicU64, shared: &Shared) {
     let mut buffer = vec![0; 65_536];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if !pass(&mut to, &buffer[..read], way, shared) {
+        let piece = &buffer[..read];
+        let holds = |text: &[u8]| piece.windows(text.len()).any(|window| window == text);
+        let may = match way {
+            Way::Up => {
+                let marked = shared.rules().mark.take_if(|(text, _)| holds(text));
+                marked.into_iter().for_each(|(_, bytes)| left.store(bytes, Ordering::SeqCst));
+                read
+            }
+            Way::Down => {
+                let may = usize::try_from(left.load(Ordering::SeqCst)).unwrap_or(usize::MAX).min(read);
+                if left.load(Ordering::SeqCst) != u64::MAX {
+                    left.fetch_sub(may as u64, Ordering::SeqCst);
+                }
+                may
+            }
+        };
+        if !pass(&mut to, &piece[..may], way, shared) || may < read {
+            to.shutdown(Shutdown::Both).ok();
             from.shutdown(Shutdown::Both).ok();
             break;
         }

@@ -1,0 +1,167 @@
+//! A database that dies in the middle of a reply, at every byte of it: its client is told or served, nobody else
+//! notices, nothing is done twice and nothing stays behind.
+
+use std::time::Duration;
+
+use integration::config::Endpoint;
+use integration::wire::Error;
+use integration::{Cluster, Config, Link, Proxy, Reply, Wire, frame, until};
+
+/// What the link looks for.
+const MARK: &str = "/* here it dies */";
+
+struct Scene {
+    proxy: Proxy,
+    link: Link,
+    cluster: Cluster,
+}
+
+fn scene() -> Scene {
+    let cluster = Cluster::start(0);
+    cluster.prepare(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 9) n;
+         CREATE TABLE copied (n int)",
+    );
+    let link = Link::to(cluster.primary.port());
+    let config = Config::over(vec![Endpoint::auto(link.address())]).text("query_wait_timeout", "20s");
+    let proxy = Proxy::start(config);
+    until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
+    Scene { proxy, link, cluster }
+}
+
+/// What came of a request whose backend died after `bytes` bytes of its reply.
+enum End {
+    /// It was answered as if nothing had happened.
+    Served(Reply),
+    /// The client was told that it was not.
+    Told,
+}
+
+impl Scene {
+    /// The session, up to the request that is to be cut.
+    fn session(&self, first: &str) -> Wire {
+        let mut wire = self.proxy.session();
+        if !first.is_empty() {
+            wire.query(first).ok();
+        }
+        wire
+    }
+
+    fn cut(&self, first: &str, request: &[u8], bytes: u64) -> End {
+        let mut wire = self.session(first);
+        self.link.cut_behind(MARK, bytes);
+        match wire.ask(request) {
+            Ok(reply) if reply.error.is_none() => End::Served(reply),
+            // The session may go on, and then it must.
+            Ok(reply) => {
+                assert_eq!(&reply.code()[..2], "08", "after {bytes} bytes: {}", reply.code());
+                assert_eq!(wire.value("SELECT 1"), "1", "after {bytes} bytes");
+                End::Told
+            }
+            Err(Error::Refused(failure)) => {
+                assert_eq!(&failure.code()[..2], "08", "after {bytes} bytes: {failure:?}");
+                End::Told
+            }
+            // In the middle of a message there is no room for another one: the connection ends.
+            Err(Error::Io(_)) if bytes >= 5 => End::Told,
+            Err(error) => panic!("after {bytes} bytes nobody said why: {error}"),
+        }
+    }
+
+    /// Every byte of the reply to `request`, which is `length` bytes long.
+    fn every_byte(&self, first: &str, request: &[u8], mut judge: impl FnMut(u64, End)) {
+        let mut bystander = self.proxy.session();
+        let length = length(&mut self.session(first), request);
+        for bytes in 0..length {
+            judge(bytes, self.cut(first, request, bytes));
+            assert_eq!(bystander.value("SELECT 2"), "2", "another session, after {bytes} bytes");
+        }
+    }
+}
+
+/// The length of the whole reply to a request.
+fn length(wire: &mut Wire, request: &[u8]) -> u64 {
+    wire.send(request).expect("it is open");
+    let mut length = 0;
+    loop {
+        let message = wire.read().expect("a message");
+        assert_ne!(message.tag, b'E');
+        length += 5 + message.body.len() as u64;
+        if message.tag == b'Z' {
+            return length;
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.proxy.log());
+            return;
+        }
+        assert!(self.proxy.is_running());
+        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        let held = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL";
+        until("nothing is left open", Duration::from_secs(20), || {
+            (self.cluster.primary.value(held) == "0").then_some(())
+        });
+    }
+}
+
+#[test]
+fn in_a_read() {
+    let scene = scene();
+    let sql = format!("SELECT id, v FROM t WHERE id < 3 ORDER BY id {MARK}");
+    for request in [frame::query(&sql), [frame::unnamed(&sql, &[]), frame::sync()].concat()] {
+        let mut served = 0;
+        scene.every_byte("", &request, |bytes, end| {
+            if let End::Served(reply) = end {
+                assert_eq!(reply.rows.len(), 2, "after {bytes} bytes");
+                served += 1;
+            }
+        });
+        assert!(served > 0, "a read of which nothing was relayed is read again");
+    }
+}
+
+#[test]
+fn in_a_transaction() {
+    let scene = scene();
+    let request = frame::query(&format!("SELECT id, v FROM t WHERE id < 3 ORDER BY id {MARK}"));
+    let mut told = 0;
+    scene.every_byte("BEGIN; UPDATE t SET v = v + 1 WHERE id = 5", &request, |_, end| {
+        told += u32::from(matches!(end, End::Told));
+    });
+    assert!(told > 50, "only {told}");
+    assert_eq!(scene.cluster.primary.value("SELECT v FROM t WHERE id = 5"), "0", "nothing was committed");
+}
+
+#[test]
+fn in_a_write() {
+    let scene = scene();
+    let request = frame::query(&format!("UPDATE t SET v = v + 1 WHERE id = 1 RETURNING v {MARK}"));
+    let mut done = 1;
+    scene.every_byte("", &request, |bytes, end| {
+        let now: i32 = scene.cluster.primary.value("SELECT v FROM t WHERE id = 1").parse().expect("a number");
+        // Whether a write took effect whose answer was lost is not known, but never twice.
+        assert!((done..=done + 1).contains(&now), "after {bytes} bytes: from {done} to {now}");
+        assert!(now == done + 1 || matches!(end, End::Told), "after {bytes} bytes: answered and not done");
+        done = now;
+    });
+}
+
+#[test]
+fn in_a_copy() {
+    let scene = scene();
+    let sql = format!("COPY copied FROM STDIN {MARK}");
+    let whole = [frame::query(&sql), frame::copy_data(b"1\n2\n"), frame::copy_done()].concat();
+    let count =
+        || scene.cluster.primary.value("SELECT count(*) FROM copied").parse::<i32>().expect("a number");
+    let mut rows = 2;
+    scene.every_byte("", &whole, |bytes, end| {
+        let now = count();
+        assert!(now == rows || now == rows + 2, "after {bytes} bytes: from {rows} to {now}");
+        assert!(now == rows + 2 || matches!(end, End::Told), "after {bytes} bytes: answered and not done");
+        rows = now;
+    });
+}
