@@ -5,7 +5,7 @@ use splitpool::config;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A read/write-splitting, connection-pooling proxy for PostgreSQL.
+/// A read/write-splitting, connection-pooling proxy for PostgreSQL, MySQL and MariaDB.
 #[derive(Parser)]
 #[command(
     version,
