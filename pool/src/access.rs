@@ -133,6 +133,8 @@ struct SoFar<'a> {
 struct Search {
     began: Instant,
     patience_ends: Option<Instant>,
+    /// Waiting is not worth it at present.
+    in_vain: bool,
     excluded: Vec<EndpointId>,
     backoff: Backoff,
     primary_failed: bool,
@@ -187,6 +189,10 @@ impl<P: Protocol> Access<P> {
         lanes.lanes.iter().all(|lane| lane.door.endpoint.is_sampled_since(began))
     }
 
+    fn may_wait(&self, lanes: &Lanes<P>, now: Instant) -> bool {
+        self.outlook.patience.is_worth(self.outlook.clock.ticks(now), lanes.policy.causal_wait)
+    }
+
     /// All that may wait.
     async fn search(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
         let mut pulse = self.outlook.pulse.subscribe();
@@ -199,17 +205,23 @@ impl<P: Protocol> Access<P> {
             let now = Instant::now();
             let so_far = SoFar {
                 excluded: &search.excluded,
-                patient: search.patience_ends.is_none_or(|end| now < end) && now < need.deadline,
+                patient: search.is_patient(now) && now < need.deadline,
                 looked: search.patience_ends.is_some() && self.is_sampled_since(&lanes, search.began),
             };
             let _ = pulse.borrow_and_update();
             match self.choose(&lanes, &mut need, so_far, now) {
                 Choice::Take { at, landed, others } => {
+                    if search.patience_ends.is_some() {
+                        self.outlook.patience.note(now.saturating_duration_since(search.began));
+                    }
                     let lane = roomiest(&lanes.lanes, at, others);
                     match lane.take(need.deadline).await {
                         Ok(lease) => return Ok(Leased { lease, landed }),
                         Err(error) => search.failed(self, lane, landed, error, need.deadline).await?,
                     }
+                }
+                Choice::Sample { .. } if search.patience_ends.is_none() && !self.may_wait(&lanes, now) => {
+                    search.in_vain = true;
                 }
                 Choice::Sample { which, primary } => {
                     ask_for_samples(&self.outlook, &lanes, which, primary);
@@ -252,10 +264,16 @@ impl Search {
         Self {
             began: now,
             patience_ends: None,
+            in_vain: false,
             excluded: Vec::new(),
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)),
             primary_failed: false,
         }
+    }
+
+    /// Whether a replica may still be waited for.
+    fn is_patient(&self, now: Instant) -> bool {
+        !self.in_vain && self.patience_ends.is_none_or(|end| now < end)
     }
 
     /// Decides whether a lane's failure ends the search; if not, the search goes on elsewhere.

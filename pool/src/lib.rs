@@ -31,6 +31,7 @@ mod monitor;
 mod need;
 pub mod net;
 mod outlook;
+mod patience;
 mod probe;
 mod reign;
 mod settings;

@@ -8,6 +8,7 @@ use crate::board::{Board, Change, Report};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
 use crate::freshness::{Incarnation, Sampled};
 use crate::lag::History;
+use crate::patience::Patience;
 use crate::settings::ClusterSettings;
 use crate::topology::{NoPrimary, Role};
 use arc_swap::ArcSwapOption;
@@ -29,6 +30,8 @@ pub(crate) struct Outlook {
     primary: AtomicU32,
     vanished_at: AtomicU64,
     shut: AtomicBool,
+    /// How waiting for replicas has gone.
+    pub patience: Patience,
     /// Counts reports: whoever waits for a fact looks again.
     pub pulse: watch::Sender<u64>,
     /// Some endpoint's idle backends must be closed.
@@ -46,6 +49,7 @@ impl Outlook {
             primary: AtomicU32::new(NOBODY),
             vanished_at: AtomicU64::new(0),
             shut: AtomicBool::new(false),
+            patience: Patience::default(),
             pulse: watch::Sender::new(0),
             retired: Notify::new(),
         }
