@@ -99,6 +99,21 @@ fn a_session_reads_its_own_writes() {
     assert!(on_replicas > 25, "{on_replicas} of 50 reads reached a replica");
 }
 
+/// What is committed reaches the replicas only when the writer of the log comes round, every 200 ms.
+#[test]
+fn a_session_reads_its_own_writes_without_synchronous_commit() {
+    let stage = Stage::new(2, |config| config.text("consistency", "session"));
+    stage.cluster.prepare(SCHEMA);
+    stage.cluster.primary.set("synchronous_commit", "off");
+    let begun = Instant::now();
+    let seen = pairs(&stage, 4, 500);
+    println!("{seen:?} in {:?}", begun.elapsed());
+    assert_eq!((seen.pairs, seen.misses), (2000, 0));
+    // Other sessions still read on replicas.
+    let mut wire = stage.proxy.session();
+    assert!((0..50).any(|_| wire.value(WHERE) != "primary"));
+}
+
 #[test]
 fn a_session_reads_its_own_writes_while_replay_is_paused() {
     let stage = Stage::new(2, |config| config.text("consistency", "session").text("causal_wait", "50ms"));
