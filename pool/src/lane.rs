@@ -98,12 +98,13 @@ impl<P: Protocol> Lane<P> {
         }
     }
 
-    /// A backend, if one is idle and the gate has a place. Never waits, makes no system call.
+    /// A backend, if one is warm and the gate has a place. Never waits, makes no system call. Does not ask
+    /// bb8, which would begin to make one although one may be put on the shelf a moment later.
     pub fn try_take(self: &Arc<Self>, now: Instant) -> Option<Lease<P>> {
         if !self.gate.try_enter() {
             return None;
         }
-        self.pop(Seat::new(self.clone()), now).ok()
+        self.shelved(Seat::new(self.clone()), now).ok()
     }
 
     /// Takes a clean backend back.
@@ -113,13 +114,23 @@ impl<P: Protocol> Lane<P> {
         }
     }
 
-    /// An idle backend that is alive; else bb8 has begun to make one.
-    fn pop(&self, seat: Seat<P>, now: Instant) -> Result<Lease<P>, Seat<P>> {
+    /// A backend from the shelf that is alive.
+    fn shelved(&self, seat: Seat<P>, now: Instant) -> Result<Lease<P>, Seat<P>> {
         while let Some(mut backend) = self.shelf.take() {
             if backend.lend(now) {
                 return Ok(Lease::new(backend, seat));
             }
         }
+        Err(seat)
+    }
+
+    /// An idle backend that is alive; else bb8 has begun to make one. For whoever is at the desk: what is
+    /// released from then on goes to bb8, so that none is made beyond the size.
+    fn pop(&self, seat: Seat<P>, now: Instant) -> Result<Lease<P>, Seat<P>> {
+        let seat = match self.shelved(seat, now) {
+            Ok(lease) => return Ok(lease),
+            Err(seat) => seat,
+        };
         loop {
             let mut cx = Context::from_waker(Waker::noop());
             match pin!(self.store.get_owned()).poll(&mut cx) {
@@ -157,17 +168,11 @@ impl<P: Protocol> Lane<P> {
         }
         let mut seat = Seat::new(self.clone());
         loop {
+            let mut ticket = pin!(self.desk.wait());
             seat = match self.pop(seat, Instant::now()) {
                 Ok(lease) => return Ok(lease),
                 Err(seat) => seat,
             };
-            let mut ticket = pin!(self.desk.wait());
-            if let Some(mut backend) = self.shelf.take() {
-                // Kept between the look above and the ticket. From now on releases go through bb8.
-                if backend.lend(Instant::now()) {
-                    return Ok(Lease::new(backend, seat));
-                }
-            }
             tokio::select! {
                 biased;
                 got = self.store.get_owned() => {
