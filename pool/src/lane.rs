@@ -192,9 +192,12 @@ impl<P: Protocol> Lane<P> {
         }
     }
 
-    /// Gives what is no longer warm to bb8, and closes what must not be lent again.
+    /// Gives what is no longer warm to bb8, and closes what must not be lent again or exceeds the size:
+    /// whoever gives up waiting leaves a sign-in behind that may come to nobody's use.
     pub fn tidy(&self, now: Instant) {
-        self.shelf.clear(now, false);
+        let surplus = self.store.state().connections.saturating_sub(self.gate.size());
+        self.shelf.clear(now, surplus > 0);
+        self.shed(surplus);
         let generation = self.door.endpoint.generation();
         if self.swept.swap(generation, Relaxed) != generation {
             self.sift();
@@ -206,6 +209,16 @@ impl<P: Protocol> Lane<P> {
         self.closed.store(true, Relaxed);
         self.shelf.clear(Instant::now(), true);
         self.sift();
+    }
+
+    /// Closes up to `count` idle backends.
+    fn shed(&self, count: u32) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..count.min(self.store.state().idle_connections) {
+            if let Poll::Ready(Ok(mut backend)) = pin!(self.store.get_owned()).poll(&mut cx) {
+                backend.retire();
+            }
+        }
     }
 
     /// Pops all that bb8 keeps and puts it back, so that it closes what is no longer good.

@@ -400,7 +400,9 @@ async fn cancelled_waits_leave_no_trace() {
     }
     for pool in world.cluster.view().pools {
         assert_eq!((pool.in_use, pool.waiting), (0, 0), "{pool:?}");
-        assert!(pool.open <= 2, "{pool:?}");
     }
+    // A sign-in that nobody waited for any more may have made one too many: it goes when the lanes are tended.
+    world.access.lanes.load().lanes.iter().for_each(|lane| lane.tidy(Instant::now()));
+    assert!(world.cluster.view().pools.iter().all(|pool| pool.open <= 2), "{:?}", world.cluster.view().pools);
     assert!(world.cluster.view().endpoints.iter().all(|endpoint| endpoint.endpoint.in_flight() == 0));
 }
