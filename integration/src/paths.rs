@@ -146,8 +146,20 @@ impl Drop for Scratch {
     }
 }
 
-/// A loopback port that nothing listens on.
+/// A loopback port that nothing listens on, below those that the system gives to outgoing connections: one of
+/// these could be taken by any client between now and the moment when a server binds it.
+///
+/// # Panics
+/// When there is none.
 pub fn free_port() -> u16 {
-    let probe = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    probe.local_addr().expect("a bound socket has an address").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes begin at different places, so that two of them seldom try the same.
+    let begin = std::process::id().wrapping_mul(7919);
+    (0..COUNT)
+        .map(|_| FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("loopback has a free port")
 }
