@@ -153,7 +153,8 @@ impl<P: Protocol> Access<P> {
         }
     }
 
-    fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
+    /// The same where nothing must be waited for; `None` where something must.
+    pub fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
         let lanes = self.lanes.load();
         let now = need.now;
         match self.choose(&lanes, need, SoFar { excluded: &[], patient: true, looked: false }, now) {

@@ -196,6 +196,9 @@ pub trait Tracker: Send + 'static {
     /// What keeps this session on its backend, as far as the messages alone tell.
     fn held(&self) -> Held;
 
+    /// Whether `request` may fail only because a statement's preparation is out of date. See `take_stale`.
+    fn may_be_stale(&self, request: &[u8]) -> bool;
+
     /// Whether the request just failed only because a statement's preparation is out of date, so that it will
     /// succeed if it is forwarded once more. Asking clears it.
     fn take_stale(&mut self) -> bool;

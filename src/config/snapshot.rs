@@ -121,7 +121,7 @@ choice! {
 /// `[general]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct General {
-    /// Threads of the runtime, 1 to 1024; `None` is one for each core. Fixed until a restart.
+    /// Threads of the runtime, 1 to 1024; `None` is one for two cores. Fixed until a restart.
     pub worker_threads: Option<usize>,
     /// From accept to the end of authentication.
     pub client_login_timeout: Duration,

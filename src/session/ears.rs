@@ -59,13 +59,15 @@ impl Ears {
 }
 
 impl<P: Protocol> Session<P> {
-    /// Before a request runs on the leased backend outside a transaction: the backend listens where the session
+    /// Whether a request has to do with what the session listens on, or will.
+    pub(super) fn is_concerned(&self, judged: &Judgement) -> bool {
+        let listens = !self.ears.channels.is_empty() || judged.effects.contains(Effects::LISTEN);
+        listens && self.tracker.txn() == TxnStatus::Idle && matters(judged)
+    }
+
+    /// Before a request that is concerned runs on the leased backend: the backend listens where the session
     /// does, and the hub where the request says.
     pub(super) async fn prick_ears(&mut self, judged: &Judgement, len: usize) -> Result<(), End> {
-        let concerned = !self.ears.channels.is_empty() || judged.effects.contains(Effects::LISTEN);
-        if !concerned || self.tracker.txn() != TxnStatus::Idle || !matters(judged) {
-            return Ok(());
-        }
         let Some(hub) = self.service.hub.clone() else { return Ok(()) };
         if judged.effects.contains(Effects::LISTEN) {
             let mut channels = self.ears.channels.clone();
@@ -125,6 +127,11 @@ impl<P: Protocol> Session<P> {
             lease.memory.deafen(false);
         }
         held
+    }
+
+    /// Whether the leased backend listens on nothing of this session's.
+    pub(super) fn has_folded_ears(&self) -> bool {
+        !self.ears.here && self.lease.as_ref().is_none_or(|lease| !lease.memory.is_deaf())
     }
 
     /// Before the backend goes back. False if it is lost.

@@ -74,12 +74,17 @@ async fn exchange<P: Protocol>(
 }
 
 impl<P: Protocol> Session<P> {
+    /// Whether the leased backend has this session's settings.
+    pub(super) fn is_restored(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| *lease.memory.settings() == self.settings)
+    }
+
     /// Brings the leased backend to this session's settings.
     pub(super) async fn restore(&mut self) -> Result<(), Trouble> {
-        let Some(lease) = &mut self.lease else { return Err(Trouble::Lost) };
-        if *lease.memory.settings() == self.settings {
+        if self.is_restored() {
             return Ok(());
         }
+        let Some(lease) = &mut self.lease else { return Err(Trouble::Lost) };
         let have = lease.memory.settings().clone();
         let changes = have.changes(&self.settings);
         let outcome = run(lease, &Errand::Apply(&changes), self.client.outbox.space()).await?;

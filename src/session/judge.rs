@@ -156,7 +156,7 @@ pub(super) fn judge<P: Protocol>(
     if request.cut {
         judgement.effects |= Effects::UNKNOWN;
     }
-    if request.whole && !tracker.runs(request.bytes) {
+    if !judgement.effects.is_empty() && request.whole && !tracker.runs(request.bytes) {
         // Preparing leaves nothing behind.
         judgement.effects = Effects::empty();
     }

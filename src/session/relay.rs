@@ -91,8 +91,9 @@ impl Relay {
                     Poll::Pending => {}
                 }
             }
+            // What was sent whole lets nothing else move: only a rest asks for another turn.
             if !backend.outbox.is_empty() && poll_send(backend, cx) {
-                moved = true;
+                moved |= !backend.outbox.is_empty();
             }
             if (client.outbox.is_empty() || withheld) && !tracker.is_over() {
                 match self.poll_reply(cx, client, backend, tracker) {

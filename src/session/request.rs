@@ -11,7 +11,7 @@ use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::slot::Killed;
 use super::{End, Session};
-use pool::{Consistency, EndpointId, Landed, LeaseError, Need, Want};
+use pool::{Consistency, EndpointId, Freshness, Landed, LeaseError, Leased, Need, Want};
 use protocol::fault::Cause;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
 use protocol::{Fault, Protocol};
@@ -40,8 +40,6 @@ enum Attempt {
     Done,
     /// A replica refused it.
     Refused([u8; 5]),
-    /// A statement in it must be prepared anew.
-    Stale,
     /// The backend was lost and the client has seen nothing.
     LostUnseen,
 }
@@ -78,7 +76,9 @@ impl<P: Protocol> Session<P> {
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
-            self.prick_ears(&judged, request.len).await?;
+            if self.is_concerned(&judged) {
+                self.prick_ears(&judged, request.len).await?;
+            }
             let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
             let ran = self.run_bound(request, &judged, started).await;
             self.note_opening(note);
@@ -89,7 +89,7 @@ impl<P: Protocol> Session<P> {
                 Fault::error(Cause::NotSupported, "transactions are not allowed in statement pool mode");
             return self.refuse(fault, request).await;
         }
-        self.run_leased(request, judged, started).await
+        self.run_leased(request, &mut judged, started).await
     }
 
     /// Ends what another session runs, as its client asked under the number it was given.
@@ -112,7 +112,7 @@ impl<P: Protocol> Session<P> {
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
         match self.attempt(request, None, false, started).await? {
             Attempt::Done => self.settle(started, judged).await,
-            Attempt::Refused(_) | Attempt::Stale | Attempt::LostUnseen => {
+            Attempt::Refused(_) | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
             }
@@ -123,20 +123,22 @@ impl<P: Protocol> Session<P> {
     async fn run_leased(
         &mut self,
         request: Request,
-        mut judged: Judgement,
+        judged: &mut Judgement,
         started: Instant,
     ) -> Result<(), End> {
         let deadline = started + self.service.query_wait_timeout;
         let (mut exclude, mut now) = (None, started);
         for _ in 0..ATTEMPTS {
-            let landed = match self.take_lease(&judged, exclude, now, deadline).await {
-                Ok(landed) => landed,
-                Err(LeaseFailed::Canceled) => {
-                    return self.refuse(canceled(), request).await;
-                }
-                Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
+            let landed = match self.take_lease_now(judged, exclude, now, deadline) {
+                Some(landed) => landed,
+                None => match self.take_lease(judged, exclude, now, deadline).await {
+                    Ok(landed) => landed,
+                    Err(LeaseFailed::Canceled) => return self.refuse(canceled(), request).await,
+                    Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
+                },
             };
-            match self.restore().await {
+            let restored = if self.is_restored() { Ok(()) } else { self.restore().await };
+            match restored {
                 Ok(()) => {}
                 Err(Trouble::Refused(fault)) => {
                     self.drop_lease();
@@ -149,32 +151,48 @@ impl<P: Protocol> Session<P> {
                     continue;
                 }
             }
-            self.prick_ears(&judged, request.len).await?;
+            if self.is_concerned(judged) {
+                self.prick_ears(judged, request.len).await?;
+            }
             if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
                 exclude = self.lose_lease();
                 continue;
             }
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
-            let opening = if on_replica { self.opening_text(&judged, bytes) } else { None };
+            let opening = if on_replica { self.opening_text(judged, bytes) } else { None };
             let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
             match self.attempt(request, retry, judged.repeatable && request.whole, started).await? {
                 Attempt::Done => {
-                    self.count(!on_replica, reason(&judged, landed));
+                    self.count(!on_replica, reason(judged, landed));
                     self.note_opening(opening);
-                    return self.settle(started, &judged).await;
+                    return self.settle(started, judged).await;
                 }
                 Attempt::Refused(code) => {
                     self.learn(request, code);
                     exclude = self.give_back();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
                 }
-                Attempt::LostUnseen | Attempt::Stale => exclude = self.lose_lease(),
+                Attempt::LostUnseen => exclude = self.lose_lease(),
             }
             now = Instant::now();
         }
         self.refuse(Fault::error(Cause::BackendLost, "the database was lost several times in a row"), request)
             .await
+    }
+
+    /// Gets a backend if nothing must be waited for.
+    fn take_lease_now(
+        &mut self,
+        judged: &Judgement,
+        exclude: Option<EndpointId>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Option<Landed> {
+        let consistency = judged.consistency.unwrap_or(self.consistency());
+        let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        let leased = self.service.access.lease_now(&mut need)?;
+        Some(self.hold_lease(leased))
     }
 
     /// Gets a backend. May be cancelled by the client while it waits.
@@ -185,35 +203,29 @@ impl<P: Protocol> Session<P> {
         now: Instant,
         deadline: Instant,
     ) -> Result<Landed, LeaseFailed> {
-        let want = match judged.target {
-            Target::Primary => Want::Primary,
-            Target::Replica => Want::Replica,
-            Target::Any => Want::Any,
-        };
-        let need = Need {
-            want,
-            consistency: judged.consistency.unwrap_or(self.consistency()),
-            max_lag: judged.max_lag,
-            freshness: &mut self.freshness,
-            exclude,
-            now,
-            deadline,
-        };
         let slot = &self.slot;
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
-        let mut lease = std::pin::pin!(self.service.access.lease(need));
-        let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
-            Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
-            Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
-            Poll::Pending => Poll::Pending,
-        })
-        .await?;
+        let consistency = judged.consistency.unwrap_or(self.consistency());
+        let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        let leased = {
+            let mut lease = std::pin::pin!(self.service.access.lease(need));
+            let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
+                Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
+                Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
+                Poll::Pending => Poll::Pending,
+            });
+            leased.await?
+        };
+        Ok(self.hold_lease(leased))
+    }
+
+    fn hold_lease(&mut self, leased: Leased<P>) -> Landed {
         let mut lease = leased.lease;
         self.slot.lend(lease.cancel_target());
         self.lease = Some(lease);
         self.on_primary = leased.landed.is_primary();
-        Ok(leased.landed)
+        leased.landed
     }
 
     /// Sends the request on the leased backend and relays until the reply is over.
@@ -232,39 +244,13 @@ impl<P: Protocol> Session<P> {
             self.drop_lease();
             return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
         }
-        // Outside a transaction, all that a failed batch did is undone: it may be sent again.
         self.alarm.busy(&self.service.bounds, started);
-        let heals = request.whole && self.txn_idle() && self.client.inbox.first() != Some(&b'Q');
-        match self.send(request, retry, repeatable, heals).await? {
-            Attempt::Stale => self.send(request, retry, repeatable, false).await,
-            ended => Ok(ended),
-        }
-    }
-
-    async fn send(
-        &mut self,
-        request: Request,
-        retry: Option<fn(&[u8; 5]) -> bool>,
-        repeatable: bool,
-        heals: bool,
-    ) -> Result<Attempt, End> {
-        let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
         let keep = request.whole && (retry.is_some() || repeatable);
-        let mut relay = Relay::new(request.rest, retry, heals);
+        // Outside a transaction, all that a failed batch did is undone: it may be sent again.
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
-        let backend = &mut **lease;
-        self.tracker.forward(
-            bytes,
-            request.rest,
-            &mut backend.memory,
-            &mut backend.outbox,
-            self.client.outbox.space(),
-        )?;
+        let heals = request.whole && self.txn_idle() && self.tracker.may_be_stale(bytes);
         let mut kept = if keep || heals { request.len } else { 0 };
-        relay.kept = kept;
-        if kept == 0 {
-            self.client.consume(request.len);
-        }
+        let mut relay = self.begin(request, retry, heals, kept)?;
         loop {
             let Some(lease) = &mut self.lease else { return Ok(Attempt::LostUnseen) };
             let stop = poll_fn(|cx| match self.alarm.poll(cx) {
@@ -295,7 +281,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Stop::Stale => {
                     self.tracker.rewind();
-                    return Ok(Attempt::Stale);
+                    relay = self.begin(request, retry, false, kept)?;
                 }
                 Stop::Refused(code) => {
                     self.tracker.rewind();
@@ -316,6 +302,27 @@ impl<P: Protocol> Session<P> {
                 Stop::ClientGone => return Err(End::ClientGone),
             }
         }
+    }
+
+    /// Puts the request on its way to the leased backend, with `kept` bytes of it to be kept.
+    fn begin(
+        &mut self,
+        request: Request,
+        retry: Option<fn(&[u8; 5]) -> bool>,
+        heals: bool,
+        kept: usize,
+    ) -> Result<Relay, End> {
+        let mut relay = Relay::new(request.rest, retry, heals);
+        relay.kept = kept;
+        if let Some(lease) = &mut self.lease {
+            let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+            let (backend, client) = (&mut **lease, self.client.outbox.space());
+            self.tracker.forward(bytes, request.rest, &mut backend.memory, &mut backend.outbox, client)?;
+        }
+        if kept == 0 {
+            self.client.consume(request.len);
+        }
+        Ok(relay)
     }
 
     /// The client went on with the request that is under way.
@@ -410,8 +417,10 @@ impl<P: Protocol> Session<P> {
         if judged.reason == Reason::UnknownFunction {
             self.service.catalog.wonder();
         }
-        judged.names.drain(..).for_each(|name| self.hold.spell(name));
-        judged.heard.drain(..).for_each(|name| self.hold.hear(name));
+        if !judged.names.is_empty() || !judged.heard.is_empty() {
+            judged.names.drain(..).for_each(|name| self.hold.spell(name));
+            judged.heard.drain(..).for_each(|name| self.hold.hear(name));
+        }
     }
 
     fn txn_idle(&self) -> bool {
@@ -440,6 +449,23 @@ impl<P: Protocol> Session<P> {
 pub(super) enum LeaseFailed {
     Canceled,
     Pool(LeaseError),
+}
+
+/// What `judged` asks of a backend, `when` being now and the deadline.
+fn need<'a>(
+    judged: &Judgement,
+    consistency: Consistency,
+    freshness: &'a mut Freshness,
+    exclude: Option<EndpointId>,
+    when: (Instant, Instant),
+) -> Need<'a> {
+    let want = match judged.target {
+        Target::Primary => Want::Primary,
+        Target::Replica => Want::Replica,
+        Target::Any => Want::Any,
+    };
+    let (now, deadline) = when;
+    Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, now, deadline }
 }
 
 fn canceled() -> Fault {

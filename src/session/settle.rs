@@ -59,11 +59,18 @@ impl<P: Protocol> Session<P> {
         let held = self.held.union(self.hold.kept).union(last).without(self.service.pins.allowed);
         let held = held.union(self.tracker.held()).union(self.service.always_held());
         if held.is_empty() {
-            self.reset_if_unsure().await;
-            if !self.fold_ears().await {
+            if self.hold.must_reset {
+                self.reset_unsure().await;
+            }
+            if !self.has_folded_ears() && !self.fold_ears().await {
                 self.drop_lease();
             }
-            self.give_back_clean().await;
+            self.effects = Effects::empty();
+            if self.slot.take_back_now() {
+                self.lease.take().into_iter().for_each(Lease::release);
+            } else {
+                self.give_back_late().await;
+            }
         } else {
             // What a RESET took of the values of the sign-in.
             self.restore().await.map_err(|_| lost())?;
@@ -74,7 +81,9 @@ impl<P: Protocol> Session<P> {
 
     /// Remembers what nothing will show.
     fn note_effects(&mut self, judged: &Judgement) {
-        self.hold.note(self.effects);
+        if !self.effects.is_empty() {
+            self.hold.note(self.effects);
+        }
         if std::mem::take(&mut self.hold.schema_changes) {
             self.tracker.schema_changed();
         }
@@ -103,10 +112,8 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Nobody can say which settings were left: all are reset before another gets the backend.
-    async fn reset_if_unsure(&mut self) {
-        if !std::mem::take(&mut self.hold.must_reset) {
-            return;
-        }
+    async fn reset_unsure(&mut self) {
+        self.hold.must_reset = false;
         let Some(lease) = &mut self.lease else { return };
         let done = errand::run(lease, &Errand::ResetSettings, &mut Vec::new()).await;
         if done.is_ok_and(|outcome| outcome.idle && outcome.error.is_none()) {
@@ -192,9 +199,8 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// The backend may serve others, as soon as no cancel is on its way to it.
-    async fn give_back_clean(&mut self) {
-        self.effects = Effects::empty();
+    /// The backend may serve others as soon as no cancel is on its way to it any more.
+    async fn give_back_late(&mut self) {
         if self.slot.take_back().await
             && let Some(lease) = self.lease.take()
         {

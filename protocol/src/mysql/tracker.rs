@@ -335,6 +335,10 @@ impl Tracker for MyTracker {
         self.txn
     }
 
+    fn may_be_stale(&self, _: &[u8]) -> bool {
+        false
+    }
+
     fn take_stale(&mut self) -> bool {
         // The server prepares a statement anew by itself when a table has changed.
         false

@@ -40,6 +40,10 @@ pub fn text(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Splits `bytes` at the first zero byte: the text before it, and what follows it.
 pub fn split_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Most names are empty.
+    if let Some((0, behind)) = bytes.split_first() {
+        return Some((&[], behind));
+    }
     let at = memchr::memchr(0, bytes)?;
     Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }

@@ -47,7 +47,8 @@ impl PgTracker {
         let mut unnamed_here = false;
         for part in parts(request) {
             match part.head.tag {
-                b'Q' => visit(split_text(part.body).map_or(part.body, |(text, _)| text)),
+                // A text that a zero byte cuts short is refused by the database.
+                b'Q' => visit(part.body.strip_suffix(b"\0").unwrap_or(part.body)),
                 b'P' => {
                     let Some((name, tail)) = split_text(part.body) else { continue };
                     unnamed_here |= name.is_empty();
@@ -114,8 +115,11 @@ impl PgTracker {
     /// DEALLOCATE of a statement that was prepared through the protocol.
     fn deallocate(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
         let Some(part) = parts(request).next().filter(|part| part.head.tag == b'Q') else { return false };
-        let Some(Command::Deallocate(name)) =
-            split_text(part.body).and_then(|(text, _)| commands::read(text))
+        let verb = part.body.trim_ascii_start();
+        if !matches!(verb.first(), Some(b'd' | b'D')) {
+            return false;
+        }
+        let Some(Command::Deallocate(name)) = split_text(verb).and_then(|(text, _)| commands::read(text))
         else {
             return false;
         };

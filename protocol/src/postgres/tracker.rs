@@ -359,6 +359,10 @@ impl Tracker for PgTracker {
         if self.unkept > 0 { Held::UNKNOWN } else { Held::empty() }
     }
 
+    fn may_be_stale(&self, request: &[u8]) -> bool {
+        request.first() != Some(&b'Q')
+    }
+
     fn take_stale(&mut self) -> bool {
         std::mem::take(&mut self.stale)
     }
