@@ -212,10 +212,11 @@ impl<P: Protocol> Edition<P> {
         let mut clusters = BTreeMap::new();
         for (config, settings, rules) in plans {
             let running = match before.get(&config.name) {
-                Some(running) if running.config == *config => Arc::clone(running),
                 Some(running) => {
+                    // The settings hold what files hold that the configuration only names.
                     running.cluster.apply(settings);
-                    Arc::new(Running::over(running, config, rules))
+                    let same = running.config == *config;
+                    if same { Arc::clone(running) } else { Arc::new(Running::over(running, config, rules)) }
                 }
                 None => Arc::new(Running::start(config, settings, rules, metrics)),
             };
