@@ -8,14 +8,11 @@
 //! It never grows with a reply: what the client does not take stops the reading.
 
 use super::alarm::Late;
-use super::wire::{Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
+use super::wire::{AHEAD_MAX, Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
 use pool::Backend;
 use protocol::tracker::{Tracker, Verdict};
 use protocol::{Protocol, ProtocolError};
 use std::task::{Context, Poll};
-
-/// Bytes that a client may send ahead of the replies to what it sent before.
-const AHEAD_MAX: usize = 64 * 1024;
 
 /// Bytes of a message that a backend may send by itself: notifications and notices are much shorter.
 const UNASKED_MAX: usize = SCRATCH / 2;

@@ -129,11 +129,12 @@ impl<P: Protocol> Session<P> {
         let deadline = started + self.service.query_wait_timeout;
         let (mut exclude, mut now) = (None, started);
         for _ in 0..ATTEMPTS {
-            let landed = match self.take_lease(&judged, exclude, now, deadline).await {
+            let landed = match self.take_lease(&judged, exclude, request.len, now, deadline).await {
                 Ok(landed) => landed,
                 Err(LeaseFailed::Canceled) => {
                     return self.refuse(canceled(), request).await;
                 }
+                Err(LeaseFailed::ClientGone) => return Err(End::ClientGone),
                 Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
             };
             match self.restore().await {
@@ -177,11 +178,13 @@ impl<P: Protocol> Session<P> {
             .await
     }
 
-    /// Gets a backend. May be cancelled by the client while it waits.
+    /// Gets a backend. The client, whose request is the first `len` bytes of its inbox, may cancel or go while
+    /// it waits.
     pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
+        len: usize,
         now: Instant,
         deadline: Instant,
     ) -> Result<Landed, LeaseFailed> {
@@ -199,14 +202,15 @@ impl<P: Protocol> Session<P> {
             now,
             deadline,
         };
-        let slot = &self.slot;
+        let (slot, client) = (&self.slot, &mut self.client);
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
         let mut lease = std::pin::pin!(self.service.access.lease(need));
         let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
             Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
             Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
-            Poll::Pending => Poll::Pending,
+            // Who has gone takes nobody's place in the queue.
+            Poll::Pending => client.poll_gone(cx, len).map(|()| Err(LeaseFailed::ClientGone)),
         })
         .await?;
         let mut lease = leased.lease;
@@ -439,6 +443,7 @@ impl<P: Protocol> Session<P> {
 /// Why there is no lease.
 pub(super) enum LeaseFailed {
     Canceled,
+    ClientGone,
     Pool(LeaseError),
 }
 
