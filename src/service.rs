@@ -27,7 +27,7 @@ mod translate;
 mod welcome;
 
 pub use trade::Trade;
-pub use translate::{address, auth_method, cluster_settings, keepalive};
+pub use translate::{auth_method, cluster_settings, keepalive};
 pub use welcome::Welcome;
 
 /// What serves the sessions of one user on one database.
