@@ -3,6 +3,7 @@
 //! Refuses politely above `max_clients`, keeps going when descriptors run out, and stops
 //! accepting, without dropping whom it has, when told to.
 
+use crate::places::Places;
 use crate::session::login::{Gate, serve};
 use pool::net::{Address, KeepAlive, ServerTls, Stream, tune};
 use protocol::fault::Cause;
@@ -12,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// A socket that clients come to.
 pub enum Listener {
@@ -78,7 +79,7 @@ impl Listener {
         self,
         gate: Arc<Gate<P>>,
         manners: watch::Receiver<Manners>,
-        places: Arc<Semaphore>,
+        places: Arc<Places>,
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
@@ -97,7 +98,7 @@ impl Listener {
                 }
             };
             let now = manners.borrow().clone();
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = places.enter() else {
                 tokio::spawn(turn_away::<P>(stream, now.terms));
                 continue;
             };

@@ -4,11 +4,13 @@
 //! `shutdown_delay` nobody new is let in, each client ends at its transaction's boundary, and
 //! after `shutdown_timeout` whoever is left is cut off. A second signal exits at once.
 
-use crate::config::{self, General, Live, LogFormat, Snapshot};
+use crate::config::{self, Live, Snapshot};
 use crate::http::{self, Facts, Site};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::service::{self, Trade, address, cluster_settings};
+use crate::places::Places;
+use crate::service::{self, Trade, cluster_settings};
 use crate::wing::{self, Wing};
 use pool::net::Address;
 use protocol::mysql::MySql;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// One thread for two cores. Three quarters of a proxy's time are the kernel's, much of which is spent on other
 /// cores, and workers that outnumber the work wake one another: at 16 clients on two cores a second one cost a sixth
@@ -38,7 +40,7 @@ pub fn run(path: &Path) -> ExitCode {
         }
     };
     let snapshot = live.current();
-    log(&snapshot.general);
+    let log = Log::start(&snapshot.general.log);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(snapshot.general.worker_threads.unwrap_or_else(usual_threads));
     let runtime = match builder.enable_all().thread_name("splitpool").build() {
@@ -48,7 +50,7 @@ pub fn run(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(Box::pin(serve(live))) {
+    let code = match runtime.block_on(Box::pin(serve(live, log))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("splitpool: {error}");
@@ -71,35 +73,27 @@ pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
     wing::tls(snapshot).map(drop)
 }
 
-fn log(general: &General) {
-    use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::new(config::Choice::word(general.log.level));
-    let to = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match general.log.format {
-        LogFormat::Text => to.with_target(false).with_ansi(false).try_init(),
-        LogFormat::Json => to.json().flatten_event(true).try_init(),
-    };
-    // Only a second call in one process fails, and then the first one's choice stands.
-    drop(set);
-}
-
 /// Everything that runs.
 struct Program {
     live: Arc<Live>,
     postgres: Arc<Wing<Postgres>>,
     mysql: Arc<Wing<MySql>>,
     metrics: Arc<Metrics>,
+    places: Arc<Places>,
+    log: Log,
     stop: watch::Sender<bool>,
     draining: watch::Sender<bool>,
 }
 
-async fn serve(live: Arc<Live>) -> Result<(), String> {
+async fn serve(live: Arc<Live>, log: Log) -> Result<(), String> {
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
     let peers = Arc::new(Peers::new(&snapshot).await);
     let program = Program {
         postgres: Wing::start(Trade::POSTGRES, &snapshot, &metrics, &peers)?,
         mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics, &peers)?,
+        places: Arc::new(Places::new(snapshot.general.max_clients)),
+        log,
         stop: watch::Sender::new(false),
         draining: watch::Sender::new(false),
         live,
@@ -158,13 +152,12 @@ impl Signals {
 impl Program {
     /// Binds everything that is to be bound. Returns where, for people.
     async fn listen(&self, snapshot: &Snapshot) -> Result<String, String> {
-        let places = Arc::new(Semaphore::new(snapshot.general.max_clients.min(Semaphore::MAX_PERMITS)));
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
-        let postgres = snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix);
-        let mysql = snapshot.listen.mysql.as_ref().map(address);
-        let mut bound = self.postgres.open(postgres, snapshot, &places, &self.stop).await?;
-        bound.extend(self.mysql.open(mysql, snapshot, &places, &self.stop).await?);
-        if let Some(config::Address::Tcp { host, port }) = &snapshot.listen.http {
+        let postgres = snapshot.listen.postgres.clone().into_iter().chain(unix);
+        let mysql = snapshot.listen.mysql.clone();
+        let mut bound = self.postgres.open(postgres, snapshot, &self.places, &self.stop).await?;
+        bound.extend(self.mysql.open(mysql, snapshot, &self.places, &self.stop).await?);
+        if let Some(Address::Tcp { host, port }) = &snapshot.listen.http {
             let named = |error| format!("cannot listen on {host}:{port}: {error}");
             let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
             bound.push(format!("http {host}:{port}"));
@@ -193,7 +186,10 @@ impl Program {
         let put_to_work = |snapshot: &Arc<Snapshot>| {
             try_out(snapshot)?;
             self.postgres.apply(snapshot)?;
-            self.mysql.apply(snapshot)
+            self.mysql.apply(snapshot)?;
+            self.places.resize(snapshot.general.max_clients);
+            self.log.apply(&snapshot.general.log);
+            Ok(())
         };
         match self.live.reload_if(put_to_work) {
             Ok((report, ())) => {

@@ -27,7 +27,7 @@ mod translate;
 mod welcome;
 
 pub use trade::Trade;
-pub use translate::{address, auth_method, cluster_settings, keepalive};
+pub use translate::{auth_method, cluster_settings, keepalive};
 pub use welcome::Welcome;
 
 /// What serves the sessions of one user on one database.
@@ -212,10 +212,11 @@ impl<P: Protocol> Edition<P> {
         let mut clusters = BTreeMap::new();
         for (config, settings, rules) in plans {
             let running = match before.get(&config.name) {
-                Some(running) if running.config == *config => Arc::clone(running),
                 Some(running) => {
+                    // The settings hold what files hold that the configuration only names.
                     running.cluster.apply(settings);
-                    Arc::new(Running::over(running, config, rules))
+                    let same = running.config == *config;
+                    if same { Arc::clone(running) } else { Arc::new(Running::over(running, config, rules)) }
                 }
                 None => Arc::new(Running::start(config, settings, rules, metrics)),
             };

@@ -8,6 +8,7 @@ use crate::http::Site;
 use crate::listener::{Listener, Manners};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::places::Places;
 use crate::service::{self, Directory, Trade, auth_method};
 use crate::session::Registry;
 use crate::session::login::Gate;
@@ -18,7 +19,7 @@ use protocol::handshake::LoginTerms;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Between two attempts to learn what databases say.
 const LEARN_PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ impl<P: Protocol> Wing<P> {
         &self,
         addresses: impl IntoIterator<Item = Address>,
         snapshot: &Snapshot,
-        places: &Arc<Semaphore>,
+        places: &Arc<Places>,
         stop: &watch::Sender<bool>,
     ) -> Result<Vec<String>, String> {
         let gate = Arc::new(Gate {

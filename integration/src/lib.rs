@@ -4,7 +4,7 @@
 //!   stopped, killed, frozen, promoted and held back;
 //! * [`mysql::Cluster`]: the same of MariaDB or MySQL;
 //! * [`Proxy`]: the Splitpool binary with a [`Config`] written for it;
-//! * [`Link`]: a relay that delays, cuts, freezes and drips what runs through it;
+//! * [`Link`]: a relay that delays, cuts, freezes, drips and falsifies what runs through it;
 //! * [`Wire`]: a PostgreSQL client that sends exactly the bytes it is told to.
 //!
 //! Invariant: what was started is ended, those processes by their ids and no others, when its handle is
@@ -25,6 +25,7 @@ pub mod mysql;
 pub mod paths;
 pub mod process;
 pub mod proxy;
+pub mod seeds;
 pub mod server;
 pub mod stage;
 mod template;
@@ -33,7 +34,7 @@ pub mod wire;
 
 pub use cluster::{Cluster, Options};
 pub use config::Config;
-pub use link::{Link, Way};
+pub use link::{Lie, Link, Then, Way};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use stage::Stage;

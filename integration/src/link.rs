@@ -19,6 +19,26 @@ pub enum Way {
     Down,
 }
 
+/// What a link says in place of the other end.
+#[derive(Clone, Debug)]
+pub struct Lie {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What comes after them.
+    pub then: Then,
+}
+
+/// How a [`Lie`] goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The connection ends.
+    Close,
+    /// Silence.
+    Hang,
+    /// The same bytes over and over, as long as somebody takes them.
+    Repeat,
+}
+
 #[derive(Debug, Default)]
 struct Rules {
     delay: Duration,
@@ -27,6 +47,8 @@ struct Rules {
     drip: Option<(usize, Duration)>,
     cut: Option<(Way, u64)>,
     mark: Option<(Vec<u8>, u64)>,
+    lie: Option<(Vec<u8>, Lie)>,
+    lied: u64,
     bytes: [u64; 2],
     accepted: u64,
 }
@@ -121,6 +143,16 @@ impl Link {
         self.shared.rules().mark = Some((text.as_bytes().to_vec(), bytes));
     }
 
+    /// Answers who next says this text up, in place of the other end, which does not hear it.
+    pub fn lie_behind(&self, text: &str, lie: Lie) {
+        self.shared.rules().lie = Some((text.as_bytes().to_vec(), lie));
+    }
+
+    /// How often it has lied so far.
+    pub fn lied(&self) -> u64 {
+        self.shared.rules().lied
+    }
+
     /// Resets every connection that is open.
     pub fn reset(&self) {
         for pair in self.shared.ends().drain(..) {
@@ -188,9 +220,16 @@ fn relay(mut from: TcpStream, mut to: TcpStream, way: Way, left: &AtomicU64, sha
         let holds = |text: &[u8]| piece.windows(text.len()).any(|window| window == text);
         let may = match way {
             Way::Up => {
-                let marked = shared.rules().mark.take_if(|(text, _)| holds(text));
-                marked.into_iter().for_each(|(_, bytes)| left.store(bytes, Ordering::SeqCst));
-                read
+                let lie = shared.rules().lie.take_if(|(text, _)| holds(text));
+                if let Some((_, lie)) = lie {
+                    shared.rules().lied += 1;
+                    tell(&mut from, &lie);
+                    0
+                } else {
+                    let marked = shared.rules().mark.take_if(|(text, _)| holds(text));
+                    marked.into_iter().for_each(|(_, bytes)| left.store(bytes, Ordering::SeqCst));
+                    read
+                }
             }
             Way::Down => {
                 let may = usize::try_from(left.load(Ordering::SeqCst)).unwrap_or(usize::MAX).min(read);
@@ -207,6 +246,18 @@ fn relay(mut from: TcpStream, mut to: TcpStream, way: Way, left: &AtomicU64, sha
         }
     }
     to.shutdown(Shutdown::Write).ok();
+}
+
+/// Says what is not so, until it is over or nobody listens.
+fn tell(to: &mut TcpStream, lie: &Lie) {
+    if to.write_all(&lie.bytes).is_err() {
+        return;
+    }
+    match lie.then {
+        Then::Close => {}
+        Then::Hang => drop(std::io::copy(&mut &*to, &mut std::io::sink())),
+        Then::Repeat => while !lie.bytes.is_empty() && to.write_all(&lie.bytes).is_ok() {},
+    }
 }
 
 /// Passes a piece on as the rules say; whether the connection goes on.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use integration::{Stage, Wire, holds, until};
+use integration::config::Endpoint;
+use integration::{Cluster, Config, Link, Proxy, Stage, Wire, holds, until};
 
 fn stage() -> Stage {
     Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "5s"))
@@ -168,4 +169,31 @@ fn the_operator_may_have_listeners_keep_their_backend() {
     });
     stage.proxy.session().query("NOTIFY a, 'x'").ok();
     assert_eq!(heard(&mut wire), pair("a", "x"));
+}
+
+#[test]
+fn a_notification_that_comes_in_pieces_is_heard_whole() {
+    let cluster = Cluster::start(0);
+    let link = Link::to(cluster.primary.port());
+    // The session keeps its backend, and hears what that says while nothing is asked.
+    let config = Config::over(vec![Endpoint::auto(link.address())]).raw("share_listeners", "false");
+    let proxy = Proxy::start(config);
+    proxy.await_cluster(&cluster);
+    let mut wire = proxy.session();
+    wire.query("LISTEN pieces").ok();
+    link.drip(700, Duration::from_millis(2));
+    for n in 0..5 {
+        let payload = n.to_string().repeat(7900);
+        cluster.primary.sql(&format!("NOTIFY pieces, '{payload}'")).ok();
+        assert_eq!(heard(&mut wire), pair("pieces", &payload));
+    }
+    // Its own comes ahead of or behind the reply, which is over before the notification is.
+    for n in 5..9 {
+        let payload = n.to_string().repeat(7900);
+        wire.send(&integration::frame::query(&format!("NOTIFY pieces, '{payload}'"))).expect("it is open");
+        assert_eq!(heard(&mut wire), pair("pieces", &payload));
+        if n % 2 == 0 {
+            assert_eq!(wire.reply().expect("an answer").code(), "");
+        }
+    }
 }

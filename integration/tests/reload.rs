@@ -207,3 +207,68 @@ fn check_reports_every_mistake_at_once() {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
 }
+
+#[test]
+fn how_many_clients_and_which_log_lines_change_without_a_restart() {
+    let mut stage = Stage::new(0, |mut config| {
+        config.extra = "\n[general]\nmax_clients = 3\n".to_owned();
+        config
+    });
+    let general = |most: usize, format: &str, level: &str| {
+        format!(
+            "\n[general]\nmax_clients = {most}\n\n[general.log]\nformat = \"{format}\"\nlevel = \"{level}\"\n"
+        )
+    };
+    let change = |stage: &mut Stage, extra: String| {
+        let config = Config { extra, ..stage.proxy.config().clone() };
+        stage.proxy.rewrite(config);
+    };
+    let mut sessions: Vec<Wire> = Vec::new();
+    let fill = |stage: &Stage, sessions: &mut Vec<Wire>, most: usize| {
+        until(&format!("{most} clients are let in"), Duration::from_secs(20), || {
+            while sessions.len() <= most {
+                match stage.proxy.try_session() {
+                    Ok(wire) => sessions.push(wire),
+                    Err(error) => {
+                        assert_eq!(error.code(), "53300");
+                        break;
+                    }
+                }
+            }
+            assert!(sessions.len() <= most, "more than {most}");
+            (sessions.len() == most).then_some(())
+        });
+        assert_eq!(stage.proxy.try_session().expect_err("it is full").code(), "53300");
+    };
+    fill(&stage, &mut sessions, 3);
+    // More, and the log as JSON with lines that were not written before.
+    change(&mut stage, general(5, "json", "debug"));
+    fill(&stage, &mut sessions, 5);
+    until("lines are JSON", Duration::from_secs(10), || {
+        stage.proxy.log().contains("{\"timestamp\"").then_some(())
+    });
+    // Fewer: those who are in stay, and as one leaves nobody follows.
+    change(&mut stage, general(2, "text", "error"));
+    holds("the generation", Duration::from_secs(20), 3.0, || {
+        stage.proxy.metrics().sum("splitpool_config_generation", &[])
+    });
+    let written = stage.proxy.log().len();
+    for wire in &mut sessions {
+        assert_eq!(wire.value("SELECT 1"), "1");
+    }
+    while sessions.len() > 2 {
+        sessions.pop();
+        holds("sessions", Duration::from_secs(10), sessions.len() as f64, || {
+            stage.proxy.metrics().sum("splitpool_sessions", &[])
+        });
+        assert_eq!(stage.proxy.try_session().expect_err("it is full").code(), "53300");
+    }
+    sessions.pop();
+    fill(&stage, &mut sessions, 2);
+    // What is no error is no longer written; what is one is, as text.
+    stage.proxy.rewrite_text("this is not TOML [");
+    until("the mistake is written", Duration::from_secs(20), || {
+        stage.proxy.log()[written..].contains("ERROR the configuration is not valid").then_some(())
+    });
+    assert!(!stage.proxy.log()[written..].contains("INFO"), "{}", &stage.proxy.log()[written..]);
+}

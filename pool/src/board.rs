@@ -47,9 +47,23 @@ pub(crate) enum Report {
 /// What a report changed, for whoever logs and closes connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    Role { endpoint: EndpointId, from: Role, to: Role },
-    Down { endpoint: EndpointId },
-    Reads { endpoint: EndpointId, why_not: Option<Why> },
+    Role {
+        endpoint: EndpointId,
+        from: Role,
+        to: Role,
+    },
+    /// It no longer answers.
+    Down {
+        endpoint: EndpointId,
+    },
+    /// It did not answer before either, and now for another reason.
+    StillDown {
+        endpoint: EndpointId,
+    },
+    Reads {
+        endpoint: EndpointId,
+        why_not: Option<Why>,
+    },
     Primary(Result<EndpointId, NoPrimary>),
 }
 
@@ -193,7 +207,7 @@ impl Board {
             return Vec::new();
         };
         let entry = &mut self.entries[at];
-        let answered_before = entry.health.is_answering();
+        let (answered_before, error_before) = (entry.health.is_answering(), entry.error.clone());
         entry.reported = true;
         let sample = match report {
             Report::Sample(sample) => {
@@ -230,6 +244,8 @@ impl Board {
             entry.seconds_behind = None;
             if answered_before {
                 changes.push(Change::Down { endpoint: id });
+            } else if entry.error != error_before {
+                changes.push(Change::StillDown { endpoint: id });
             }
         }
         changes.extend(self.judge(now));

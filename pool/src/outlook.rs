@@ -92,11 +92,13 @@ impl Outlook {
                     self.retired.notify_one();
                 }
             }
-            Change::Down { endpoint: id } => {
+            Change::Down { endpoint: id } | Change::StillDown { endpoint: id } => {
                 let Some(entry) = endpoint(id) else { return };
                 let error = entry.error.as_deref().unwrap_or("no reason known");
                 tracing::warn!(endpoint = %entry.endpoint.address, error, "endpoint is down");
-                entry.endpoint.set_back();
+                if matches!(change, Change::Down { .. }) {
+                    entry.endpoint.set_back();
+                }
             }
             Change::Reads { endpoint: id, why_not } => {
                 let Some(entry) = endpoint(id) else { return };

@@ -22,8 +22,6 @@ pub enum Consistency {
     Bounded,
     /// Own writes, and never backwards in time.
     Session,
-    /// As far as the token which the application carries.
-    Token,
     /// The primary's.
     Strong,
 }
@@ -96,11 +94,10 @@ fn strictest(one: Option<Consistency>, two: Option<Consistency>) -> Option<Consi
 }
 
 fn consistency(value: &[u8]) -> Option<Consistency> {
-    const NAMES: [(&[u8], Consistency); 5] = [
+    const NAMES: [(&[u8], Consistency); 4] = [
         (b"eventual", Consistency::Eventual),
         (b"bounded", Consistency::Bounded),
         (b"session", Consistency::Session),
-        (b"token", Consistency::Token),
         (b"strong", Consistency::Strong),
     ];
     NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|(_, consistency)| *consistency)

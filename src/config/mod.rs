@@ -4,7 +4,6 @@
 //! the snapshot or finds every mistake, `live` swaps snapshots, `watch` notices changes.
 //! Nothing here opens a socket or decides what to do with a setting.
 
-mod address;
 mod changes;
 mod check;
 mod choice;

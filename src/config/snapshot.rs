@@ -15,10 +15,10 @@ pub use protocol::Secret;
 
 mod cluster;
 
-pub use super::address::Address;
 use super::choice::choice;
 pub use super::fingerprint::Fingerprint;
 pub use cluster::*;
+pub use pool::net::Address;
 
 /// One configuration in force. A session holds one for a transaction or longer.
 #[derive(Clone, Debug, PartialEq)]

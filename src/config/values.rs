@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::address::Address;
 use super::choice::Choice;
 use super::mistakes::meant;
+use pool::net::{Address, AddressError};
 
 /// A value of the file that is neither a table nor an array, with `${ENV}` replaced.
 pub(super) enum Scalar {
@@ -73,7 +73,7 @@ impl Value for u32 {
 impl Value for Address {
     fn parse(scalar: &Scalar) -> Result<Self, String> {
         match scalar {
-            Scalar::Text(text) => text.parse(),
+            Scalar::Text(text) => text.parse().map_err(|error: AddressError| error.to_string()),
             _ => Err("expected host:port or unix:/path".into()),
         }
     }

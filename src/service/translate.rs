@@ -1,18 +1,10 @@
 //! The configuration's words in the words of the crates that obey it.
 
 use crate::config::{self, ClusterConfig, General};
-use pool::net::{Address, BackendTls, KeepAlive, TlsMode, backend_tls};
+use pool::net::{BackendTls, KeepAlive, TlsMode, backend_tls};
 use pool::{ClusterSettings, Consistency, EndpointSettings, Engine, Fallback, ProbeUser, RoleSetting};
 use protocol::handshake::AuthMethod;
 use std::time::Duration;
-
-/// An address, for the pool.
-pub fn address(address: &config::Address) -> Address {
-    match address {
-        config::Address::Tcp { host, port } => Address::Tcp { host: host.clone(), port: *port },
-        config::Address::Unix(path) => Address::Unix(path.clone()),
-    }
-}
 
 /// How clients prove who they are.
 pub fn auth_method(method: config::AuthMethod) -> AuthMethod {
@@ -27,7 +19,7 @@ pub(super) fn consistency(consistency: config::Consistency) -> Consistency {
     match consistency {
         config::Consistency::Eventual => Consistency::Eventual,
         config::Consistency::Bounded => Consistency::Bounded,
-        config::Consistency::Session | config::Consistency::Token => Consistency::Session,
+        config::Consistency::Session => Consistency::Session,
         config::Consistency::Strong => Consistency::Strong,
     }
 }
@@ -47,7 +39,7 @@ pub fn keepalive(general: &General) -> KeepAlive {
 /// Keys and certificates that cannot be used, as a sentence.
 pub fn cluster_settings(config: &ClusterConfig, general: &General) -> Result<ClusterSettings, String> {
     let endpoint = |endpoint: &config::EndpointConfig| EndpointSettings {
-        address: address(&endpoint.address),
+        address: endpoint.address.clone(),
         role: match endpoint.role {
             config::Role::Primary => RoleSetting::Primary,
             config::Role::Replica => RoleSetting::Replica,

@@ -12,7 +12,8 @@ use protocol::tracker::{Memory, Tracker};
 use protocol::{Fault, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A frame of an errand's reply longer than this is nonsense.
+/// A reply to an errand longer than this is nonsense, and so is a frame of it.
+const REPLY_MAX: usize = 4 << 20;
 const FRAME_MAX: usize = 1 << 20;
 
 /// Why an errand did not succeed.
@@ -48,6 +49,7 @@ async fn exchange<P: Protocol>(
     backend.stream.flush().await.ok()?;
     backend.memory.ran_errand();
     let mut bytes = std::mem::take(&mut backend.carry);
+    let mut seen = 0;
     loop {
         let mut at = 0;
         while let Some(head) = P::head(bytes.get(at..)?).ok()? {
@@ -67,6 +69,10 @@ async fn exchange<P: Protocol>(
             at += head.len();
         }
         bytes.drain(..at);
+        seen += at;
+        if seen > REPLY_MAX {
+            return None;
+        }
         if backend.stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }

@@ -114,7 +114,7 @@ fn consistency(asked: router::Consistency) -> Consistency {
     match asked {
         router::Consistency::Eventual => Consistency::Eventual,
         router::Consistency::Bounded => Consistency::Bounded,
-        router::Consistency::Session | router::Consistency::Token => Consistency::Session,
+        router::Consistency::Session => Consistency::Session,
         router::Consistency::Strong => Consistency::Strong,
     }
 }

@@ -105,11 +105,11 @@ impl<P: Protocol> Session<P> {
         match step(judged, &text) {
             Step::Stay => Ok(None),
             Step::Note => Ok(Some(text)),
-            Step::Move => self.move_to_primary().await.map(|()| None),
+            Step::Move => self.move_to_primary(bytes).await.map(|()| None),
         }
     }
 
-    async fn move_to_primary(&mut self) -> Result<(), End> {
+    async fn move_to_primary(&mut self, bytes: usize) -> Result<(), End> {
         let texts = std::mem::take(&mut self.opening).0;
         let Some(mut old) = self.lease.take() else { return Ok(()) };
         let free = self.slot.take_back_now();
@@ -118,7 +118,7 @@ impl<P: Protocol> Session<P> {
             let message = "the transaction could not be moved to the primary";
             End::Fault(Fault::fatal(Cause::NoBackend, message))
         };
-        self.take_lease(&Judgement::for_primary(), None, Instant::now(), deadline)
+        self.take_lease(&Judgement::for_primary(), None, bytes, Instant::now(), deadline)
             .await
             .map_err(|_| gone())?;
         self.restore().await.map_err(|trouble| match trouble {

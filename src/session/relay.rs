@@ -8,14 +8,14 @@
 //! It never grows with a reply: what the client does not take stops the reading.
 
 use super::alarm::Late;
-use super::wire::{Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
+use super::wire::{AHEAD_MAX, Client, Outbox, SCRATCH, poll_read, poll_write, with_space};
 use pool::Backend;
 use protocol::tracker::{Tracker, Verdict};
 use protocol::{Protocol, ProtocolError};
 use std::task::{Context, Poll};
 
-/// Bytes that a client may send ahead of the replies to what it sent before.
-const AHEAD_MAX: usize = 64 * 1024;
+/// Bytes of a message that a backend may send by itself: notifications and notices are much shorter.
+const UNASKED_MAX: usize = SCRATCH / 2;
 
 /// Why an exchange stopped.
 #[derive(Debug)]
@@ -284,6 +284,13 @@ impl Relay {
             let left = bytes.get(at..).unwrap_or_default();
             let Some(head) = P::head(left).map_err(Stop::Nonsense)? else { break };
             let seen = left.get(head.header..left.len().min(head.len())).unwrap_or_default();
+            // What a backend says by itself is passed whole or not at all: nobody waits for its rest.
+            if seen.len() < head.body && tracker.is_over() {
+                if head.len() > UNASKED_MAX {
+                    return Err(Stop::Nonsense(ProtocolError("the backend says too much that nobody asked")));
+                }
+                break;
+            }
             if seen.len() < tracker.needs(head) {
                 break;
             }

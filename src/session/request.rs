@@ -131,9 +131,10 @@ impl<P: Protocol> Session<P> {
         for _ in 0..ATTEMPTS {
             let landed = match self.take_lease_now(judged, exclude, now, deadline) {
                 Some(landed) => landed,
-                None => match self.take_lease(judged, exclude, now, deadline).await {
+                None => match self.take_lease(judged, exclude, request.len, now, deadline).await {
                     Ok(landed) => landed,
                     Err(LeaseFailed::Canceled) => return self.refuse(canceled(), request).await,
+                    Err(LeaseFailed::ClientGone) => return Err(End::ClientGone),
                     Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
                 },
             };
@@ -195,25 +196,28 @@ impl<P: Protocol> Session<P> {
         Some(self.hold_lease(leased))
     }
 
-    /// Gets a backend. May be cancelled by the client while it waits.
+    /// Gets a backend. The client, whose request is the first `len` bytes of its inbox, may cancel or go while
+    /// it waits.
     pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
+        len: usize,
         now: Instant,
         deadline: Instant,
     ) -> Result<Landed, LeaseFailed> {
-        let slot = &self.slot;
+        let consistency = judged.consistency.unwrap_or(self.consistency());
+        let (slot, client) = (&self.slot, &mut self.client);
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
-        let consistency = judged.consistency.unwrap_or(self.consistency());
         let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
         let leased = {
             let mut lease = std::pin::pin!(self.service.access.lease(need));
             let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
                 Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
                 Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
-                Poll::Pending => Poll::Pending,
+                // Who has gone takes nobody's place in the queue.
+                Poll::Pending => client.poll_gone(cx, len).map(|()| Err(LeaseFailed::ClientGone)),
             });
             leased.await?
         };
@@ -448,6 +452,7 @@ impl<P: Protocol> Session<P> {
 /// Why there is no lease.
 pub(super) enum LeaseFailed {
     Canceled,
+    ClientGone,
     Pool(LeaseError),
 }
 

@@ -7,7 +7,7 @@ use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
 use super::{End, Session, hold};
-use pool::{EndpointId, Lease};
+use pool::{CancelTarget, EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
 use protocol::settings::Change;
@@ -16,9 +16,13 @@ use protocol::{Fault, Held, Protocol};
 use router::{Effects, Reason};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 
 /// How long a vanished client's backend may take to end its transaction.
 const CLEANUP_MAX: Duration = Duration::from_secs(5);
+
+/// How long a cancel may take to show.
+const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
 impl<P: Protocol> Session<P> {
     /// The reply is over: gives the backend back, unless something binds it.
@@ -269,7 +273,7 @@ impl<P: Protocol> Session<P> {
             let target = lease.cancel_target();
             self.slot.take_back_now();
             if !polite {
-                let _ = pool::cancel::<P>(&target, CLEANUP_MAX).await;
+                let _ = tokio::time::timeout(CLEANUP_MAX, Box::pin(interrupt(&mut lease, &target))).await;
             }
             return;
         }
@@ -277,6 +281,22 @@ impl<P: Protocol> Session<P> {
         let clean = wipe::<P>(&mut lease, in_transaction).await;
         if self.slot.take_back().await && clean && self.hold.may_be_reused(self.effects) {
             lease.release();
+        }
+    }
+}
+
+/// Ends what runs on a backend, and the backend. A cancel that arrives before the statement has begun hits nothing,
+/// so it is repeated until the database has closed the connection that we have closed.
+async fn interrupt<P: Protocol>(lease: &mut Lease<P>, target: &CancelTarget<P>) {
+    let _ = lease.stream.shutdown().await;
+    loop {
+        let _ = pool::cancel::<P>(target, CLEANUP_MAX).await;
+        // A database that waits for us to take its reply does not hear the cancel.
+        if tokio::time::timeout(CANCEL_AGAIN, tokio::io::copy(&mut lease.stream, &mut tokio::io::sink()))
+            .await
+            .is_ok()
+        {
+            return;
         }
     }
 }

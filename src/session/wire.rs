@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes of one read. Measured: 16 to 64 KiB cost the same per row, smaller cost more.
 pub(super) const SCRATCH: usize = 32 * 1024;
 
+/// Bytes that a client may send ahead of the replies to what it sent before.
+pub(super) const AHEAD_MAX: usize = 64 * 1024;
+
 /// Buffers of a session that grew beyond this are given back when it is idle.
 pub(super) const KEEP: usize = 2048;
 
@@ -143,6 +146,16 @@ impl Client {
             self.ended = true;
         }
         n
+    }
+
+    /// Ready when the client is gone and has left no more than the first `len` bytes of the inbox.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
+        while !self.ended && self.inbox.len() < len + AHEAD_MAX {
+            if ready!(self.poll_receive(cx)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        if self.ended && self.inbox.len() <= len { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-use super::{Board, Entry, Report, Sample};
+use super::{Board, Change, Entry, Report, Sample};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
 use crate::health::Why;
 use crate::lag::{Lag, Position};
@@ -171,4 +171,22 @@ fn a_reload_keeps_what_is_known() {
     assert_eq!(story.board.entries.len(), 2);
     assert_eq!(story.board.primary, Ok(EndpointId(1)));
     assert_eq!((story.why_not(2), story.entry(2).weight), (None, 5));
+}
+
+#[test]
+fn why_an_endpoint_is_down_is_told_once_for_each_reason() {
+    let mut story = Story::new(1);
+    let told = |story: &mut Story, at: u64, error: &str| {
+        let report = Report::Failed(error.to_owned());
+        let changes = story.board.observe(EndpointId(1), report, story.base + ms(at));
+        let is = |wanted: &Change| changes.contains(wanted);
+        let endpoint = EndpointId(1);
+        (is(&Change::Down { endpoint }), is(&Change::StillDown { endpoint }))
+    };
+    assert_eq!(told(&mut story, 0, "refused"), (false, true), "it never answered");
+    assert_eq!(told(&mut story, 1, "refused"), (false, false));
+    assert_eq!(told(&mut story, 2, "starting up"), (false, true));
+    story.primary(3, 1, 1, 100);
+    assert_eq!(told(&mut story, 4, "starting up"), (true, false));
+    assert_eq!(told(&mut story, 5, "starting up"), (false, false));
 }

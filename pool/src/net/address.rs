@@ -1,4 +1,4 @@
-//! Where an endpoint is: `host:port`, `[v6]:port` or `unix:/path`.
+//! Where something listens: `host:port`, `[v6]:port` or `unix:/path`.
 //!
 //! Parsed once at the edge, so that inside an address always has a port. Names are not
 //! resolved here: each connect resolves anew.
@@ -7,14 +7,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// An endpoint's address. Two endpoints of a cluster never share one.
+/// The address of an endpoint, or one that Splitpool listens on. Two endpoints of a cluster never share one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
     /// A host's name or number, and a port.
     Tcp {
-        /// A DNS name, an IPv4 address, or an IPv6 address without brackets.
+        /// A DNS name, an IPv4 address, or an IPv6 address without brackets; never empty.
         host: String,
-        /// The port; never 0.
+        /// The port; 0 only to listen on any free one.
         port: u16,
     },
     /// The full path of a Unix socket, `/run/postgresql/.s.PGSQL.5432`.
@@ -24,17 +24,23 @@ pub enum Address {
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// There is no host.
-    #[error("no host: write \"host:port\", \"[v6]:port\" or \"unix:/path\"")]
-    NoHost,
-    /// There is no port, or it is no number from 1 to 65535.
-    #[error("no port from 1 to 65535: write \"host:port\", \"[v6]:port\" or \"unix:/path\"")]
-    NoPort,
+    /// There is neither a port nor a path.
+    #[error("expected host:port or unix:/path")]
+    Shape,
+    /// The host is empty or holds a character that no host has.
+    #[error("the host is empty or holds a character that no host has")]
+    Host,
+    /// The port is no number from 0 to 65535.
+    #[error("the port must be a number from 0 to 65535")]
+    Port,
     /// An IPv6 address without brackets.
-    #[error("an IPv6 address is written in brackets: \"[::1]:5432\"")]
+    #[error("an IPv6 address needs brackets: [::1]:5432")]
     Brackets,
+    /// A bracket that is not closed.
+    #[error("a bracket is not closed: [::1]:5432")]
+    Unclosed,
     /// The path of a Unix socket is not absolute.
-    #[error("the path of a Unix socket begins with a slash: \"unix:/run/postgresql/.s.PGSQL.5432\"")]
+    #[error("a Unix socket needs an absolute path: unix:/run/postgresql/.s.PGSQL.5432")]
     RelativePath,
 }
 
@@ -66,16 +72,17 @@ impl FromStr for Address {
             let absolute = path.starts_with('/') && path.len() > 1;
             return if absolute { Ok(Self::Unix(path.into())) } else { Err(AddressError::RelativePath) };
         }
-        let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort)?;
-        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(inside) => inside,
+        let (host, port) = text.rsplit_once(':').ok_or(AddressError::Shape)?;
+        let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
+            Some(Some(inner)) => inner,
+            Some(None) => return Err(AddressError::Unclosed),
             None if host.contains(':') => return Err(AddressError::Brackets),
             None => host,
         };
-        if host.is_empty() || host.chars().any(char::is_whitespace) {
-            return Err(AddressError::NoHost);
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/' || c == '[' || c == ']') {
+            return Err(AddressError::Host);
         }
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or(AddressError::NoPort)?;
+        let port = port.parse().map_err(|_| AddressError::Port)?;
         Ok(Self::Tcp { host: host.to_owned(), port })
     }
 }
@@ -94,11 +101,16 @@ mod tests {
             ("unix:run", Err(AddressError::RelativePath)),
             ("unix:/", Err(AddressError::RelativePath)),
             ("::1:5432", Err(AddressError::Brackets)),
-            ("host", Err(AddressError::NoPort)),
-            ("host:0", Err(AddressError::NoPort)),
-            ("host:65536", Err(AddressError::NoPort)),
-            (":5432", Err(AddressError::NoHost)),
-            ("a b:1", Err(AddressError::NoHost)),
+            ("[::1:5432", Err(AddressError::Unclosed)),
+            ("", Err(AddressError::Shape)),
+            ("host", Err(AddressError::Shape)),
+            ("host:0", Ok("host:0")),
+            ("host:", Err(AddressError::Port)),
+            ("host:-1", Err(AddressError::Port)),
+            ("host:65536", Err(AddressError::Port)),
+            (":5432", Err(AddressError::Host)),
+            ("a b:1", Err(AddressError::Host)),
+            ("/a:1", Err(AddressError::Host)),
         ];
         for (text, expected) in cases {
             let found = text.parse::<Address>().map(|address| address.to_string());

@@ -32,6 +32,10 @@ impl PgTracker {
                 b'd' | b'c' | b'f' if !self.is_mid_batch() => {
                     return Ok(self.drop_some(head.len(), inbox.len()));
                 }
+                // The database would skip what follows up to a Sync, and nothing owed would tell.
+                b'H' if head.body > 0 => {
+                    return Err(Fault::fatal(Cause::ProtocolViolation, "invalid message format"));
+                }
                 b'Q' | b'F' | b'S' | b'H' | b'P' | b'B' | b'D' | b'E' | b'C' | b'd' | b'c' | b'f' => {}
                 b'X' => return Ok(Intake::Ready { len: self.scanned, rest: 0, whole: false }),
                 _ => return Err(Fault::fatal(Cause::ProtocolViolation, "invalid frontend message type")),

@@ -37,7 +37,9 @@ impl PgTracker {
     ) -> Result<Verdict, ProtocolError> {
         match head.tag {
             b'A' if memory.is_deaf() => Ok(Verdict::Swallow),
-            b'D' | b'd' | b'c' | b'N' | b'A' | b't' | b'V' | b'H' => Ok(Verdict::Relay),
+            b'N' | b'A' => Ok(Verdict::Relay),
+            b'D' | b'd' | b'c' | b't' | b'V' | b'H' if self.owed.is_empty() => Err(UNASKED),
+            b'D' | b'd' | b'c' | b't' | b'V' | b'H' => Ok(Verdict::Relay),
             b'C' => self.complete(seen, memory),
             b'Z' => self.ready(head, seen),
             b'1' => self.parsed(),

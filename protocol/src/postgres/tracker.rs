@@ -273,7 +273,7 @@ impl Tracker for PgTracker {
         after: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError> {
         // Rows are most of what comes, and nothing hangs on them.
-        if head.tag == b'D' && !self.muted {
+        if head.tag == b'D' && !self.muted && !self.owed.is_empty() {
             return Ok(Verdict::Relay);
         }
         let verdict = self.judge_reply(head, seen, memory, after)?;

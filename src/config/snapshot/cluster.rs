@@ -131,8 +131,6 @@ choice! {
         Bounded = "bounded",
         /// What others wrote within `max_lag`, never its own writes, and never back in time.
         Session = "session",
-        /// As `session`, over connections that hand a token on.
-        Token = "token",
         /// Nothing: reads go to the primary.
         Strong = "strong",
     }
