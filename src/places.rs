@@ -1,63 +1,65 @@
-//! How many clients the process serves at a time, and that it does not serve more.
-//!
-//! The bound may change at any time; whoever is in when it sinks stays.
+//! How many clients there are, and may be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The places of all clients together.
+/// The places of a process's clients, those who are signing in included.
 #[derive(Debug)]
 pub struct Places {
     taken: AtomicUsize,
     most: AtomicUsize,
 }
 
-/// A client's place, given back when dropped.
+/// A client's place, free again when this is dropped.
 #[derive(Debug)]
-pub struct Seated(Arc<Places>);
+pub struct Taken(Arc<Places>);
 
 impl Places {
-    /// This many places, all of them free.
+    /// So many places, all free.
     pub fn new(most: usize) -> Self {
         Self { taken: AtomicUsize::new(0), most: AtomicUsize::new(most) }
     }
 
-    /// From now on there are this many.
-    pub fn resize(&self, most: usize) {
-        self.most.store(most, Relaxed);
+    /// Takes a place, if one is free.
+    pub fn enter(self: &Arc<Self>) -> Option<Taken> {
+        let most = self.most.load(Ordering::Relaxed);
+        let one_more = |taken| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Taken(Arc::clone(self)))
     }
 
-    /// Takes a place, if one is free.
-    pub fn enter(self: &Arc<Self>) -> Option<Seated> {
-        let most = self.most.load(Relaxed);
-        let more = |taken| (taken < most).then_some(taken + 1);
-        self.taken.fetch_update(Relaxed, Relaxed, more).ok()?;
-        Some(Seated(Arc::clone(self)))
+    /// From now on there are so many. Nobody who is in has to leave.
+    pub fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Places that are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Seated {
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Places;
+    use std::sync::Arc;
 
     #[test]
-    fn the_bound_may_move_while_clients_are_in() {
+    fn there_are_as_many_as_were_last_said() {
         let places = Arc::new(Places::new(2));
         let (one, two) = (places.enter(), places.enter());
         assert!(one.is_some() && two.is_some() && places.enter().is_none());
-        places.resize(3);
-        let three = places.enter();
-        assert!(three.is_some() && places.enter().is_none());
         places.resize(1);
-        drop((one, two));
-        assert!(places.enter().is_none(), "one is still in");
-        drop(three);
+        drop(one);
+        assert!(places.enter().is_none(), "one is in, and one may be");
+        drop(two);
+        assert_eq!(places.taken(), 0);
         assert!(places.enter().is_some());
     }
 }
