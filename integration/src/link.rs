@@ -50,6 +50,8 @@ struct Rules {
     lie: Option<(Vec<u8>, Lie)>,
     lied: u64,
     bytes: [u64; 2],
+    counted: Option<Vec<u8>>,
+    said: (u64, u64),
     accepted: u64,
 }
 
@@ -169,6 +171,17 @@ impl Link {
         self.shared.rules().bytes[way as usize]
     }
 
+    /// From now on [`Link::said`] counts what follows this text on its connection.
+    pub fn count_behind(&self, text: &[u8]) {
+        self.shared.rules().counted = Some(text.to_vec());
+    }
+
+    /// Bytes and pieces that came up over the connections that count. Where each side waits for the other, pieces
+    /// tell how often it spoke.
+    pub fn said(&self) -> (u64, u64) {
+        self.shared.rules().said
+    }
+
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.shared.rules().accepted
@@ -215,9 +228,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Passes on one direction of one connection, of which `left` bytes may still come down.
 fn relay(mut from: TcpStream, mut to: TcpStream, way: Way, left: &AtomicU64, shared: &Shared) {
     let mut buffer = vec![0; 65_536];
+    let mut counts = false;
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let piece = &buffer[..read];
         let holds = |text: &[u8]| piece.windows(text.len()).any(|window| window == text);
+        if way == Way::Up {
+            let mut rules = shared.rules();
+            if counts {
+                rules.said = (rules.said.0 + read as u64, rules.said.1 + 1);
+            }
+            counts = counts || rules.counted.as_deref().is_some_and(holds);
+        }
         let may = match way {
             Way::Up => {
                 let lie = shared.rules().lie.take_if(|(text, _)| holds(text));

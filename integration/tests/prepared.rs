@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use integration::{Stage, Wire, frame, holds};
+use integration::{Cluster, Options, Stage, Wire, frame, holds, meter};
 
 /// Two backends for everyone.
 fn narrow() -> &'static Stage {
@@ -189,27 +189,48 @@ fn many_statements_are_evicted_and_come_back() {
     assert!(kept <= 200, "{kept} statements are kept on a backend");
 }
 
+/// How many distinct texts are prepared; `SPLITPOOL_TEXTS=1000000` for a long look.
+fn texts() -> usize {
+    std::env::var("SPLITPOOL_TEXTS").ok().and_then(|count| count.parse().ok()).unwrap_or(200_000)
+}
+
 #[test]
 fn memory_does_not_grow_with_the_texts_prepared() {
-    let stage = Stage::new(0, |config| config.raw("pool_size", "2"));
-    let mut wire = stage.proxy.session();
+    let cluster = Cluster::with(&Options { replicas: 0, log_statement: "none", ..Options::default() });
+    let stage = Stage::over(cluster, |config| config.raw("pool_size", "2"));
+    let id = stage.proxy.process().id();
+    let mut wires = [stage.proxy.session(), stage.proxy.session()];
     let mut churn = |from: usize, to: usize| {
         for first in (from..to).step_by(500) {
+            let wire = &mut wires[first / 500 % 2];
             let batch: Vec<u8> = (first..first + 500)
                 .flat_map(|n| {
                     let name = format!("s{n}");
                     let text = format!("SELECT {n} AS a_name_that_takes_some_room_{n}, $1::int");
-                    [frame::parse(&name, &text), frame::close_statement(&name)].concat()
+                    let run = [frame::bind("", &name, &[Some(b"7")]), frame::execute("", 0)].concat();
+                    // One in ten is run as well.
+                    let run = if n % 10 == 0 { run } else { Vec::new() };
+                    [frame::parse(&name, &text), run, frame::close_statement(&name)].concat()
                 })
                 .collect();
-            wire.ask(&[batch, frame::sync()].concat()).unwrap().ok();
+            let reply = wire.ask(&[batch, frame::sync()].concat()).unwrap().ok();
+            assert_eq!(reply.rows.len(), 50);
         }
     };
+    let mut seen = vec![meter::resident_kb(id)];
     churn(0, 20_000);
-    let before = integration::meter::memory_kb(stage.proxy.process().id());
-    churn(20_000, 80_000);
-    let after = integration::meter::memory_kb(stage.proxy.process().id());
-    assert!(after < before + 12 * 1024, "{before} KiB, then {after} KiB after 60,000 more texts");
+    let most = texts();
+    for step in 1..=10 {
+        seen.push(meter::resident_kb(id));
+        churn(20_000.max(most / 10 * (step - 1)), most / 10 * step);
+    }
+    seen.push(meter::resident_kb(id));
+    println!("{most} texts, resident kB: {seen:?}");
+    let (before, after) = (seen[1], seen[11]);
+    assert!(after < before + 12 * 1024, "{before} kB, then {after} kB: {seen:?}");
+    let most = "SELECT max(n) FROM (SELECT count(*) AS n FROM pg_prepared_statements) AS c";
+    let kept: usize = stage.proxy.session().query(&format!("BEGIN; {most}; COMMIT")).value().parse().unwrap();
+    assert!(kept <= 200, "{kept} statements are kept on a backend");
 }
 
 #[test]

@@ -20,7 +20,9 @@ impl PgTracker {
                 return Ok(self.so_far(gather_max));
             };
             let end = self.scanned + head.len();
-            if self.flush_failed {
+            // After an error the database discards everything up to a Sync, and so do we: a frame that is only
+            // here in part would leave a rest that belongs to nothing.
+            if self.flush_failed || (self.skipping && self.scanned == 0) {
                 match head.tag {
                     b'X' => return Ok(Intake::Terminate),
                     b'S' => self.flush_failed = false,
@@ -86,6 +88,10 @@ impl PgTracker {
     fn cut(&self, head: Head, here: usize, gather_max: usize) -> Intake {
         let end = self.scanned + head.len();
         let streams = if head.tag == b'd' { here > self.scanned + head.header } else { here >= gather_max };
+        // Names are translated where they stand, so they must be here: what came before them goes first.
+        if streams && end > gather_max && head.tag != b'd' && self.scanned > 0 {
+            return Intake::Ready { len: self.scanned, rest: 0, whole: false };
+        }
         if streams && (end > gather_max || head.tag == b'd') {
             return Intake::Ready { len: here, rest: end - here, whole: false };
         }
