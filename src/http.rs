@@ -5,6 +5,7 @@
 //! replica to offer.
 
 use crate::metrics::Metrics;
+use crate::sockets::send_elsewhere;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -42,12 +43,26 @@ pub struct Facts {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Serves until the process ends.
-pub async fn run(listener: TcpListener, facts: Arc<Facts>) {
+/// Serves until the process ends. From a `shared` address the next process answers as soon as
+/// this one stops.
+pub async fn run(listener: TcpListener, shared: bool, facts: Arc<Facts>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut stopping = facts.stopping.clone();
+    let leave = async {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        if shared && let Err(error) = send_elsewhere(&listener) {
+            tracing::warn!(%error, "new connections cannot be sent to the other process");
+        }
+        std::future::pending::<Infallible>().await
+    };
+    tokio::pin!(leave);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((tcp, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            never = &mut leave => match never {},
+        };
+        let Ok((tcp, _)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

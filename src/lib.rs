@@ -4,18 +4,23 @@
 //! (`session`), which asks the router where each request goes, leases a backend from the
 //! pool, and relays. `service` puts the configuration (`config`) to work and swaps it;
 //! `catalog` keeps what the router must know of functions; `http` and `metrics` tell
-//! operators; `wing` binds what serves one database; `program` starts and stops it all.
+//! operators; `supervisor` and `healthcheck` speak with what starts and watches the process;
+//! `sockets` opens what clients come to; `wing` binds what serves one database; `program` starts and stops it all.
 
 pub mod catalog;
 pub mod config;
 pub mod explain;
+pub mod healthcheck;
 pub mod http;
 pub mod hub;
 pub mod listener;
 pub mod metrics;
 pub mod peers;
+pub mod places;
 pub mod program;
 pub mod random;
 pub mod service;
 pub mod session;
+pub mod sockets;
+pub mod supervisor;
 pub mod wing;

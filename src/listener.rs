@@ -3,24 +3,29 @@
 //! Refuses politely above `max_clients`, keeps going when descriptors run out, and stops
 //! accepting, without dropping whom it has, when told to.
 
+use crate::places::Places;
 use crate::session::login::{Gate, serve};
-use pool::net::{Address, KeepAlive, ServerTls, Stream, tune};
+use crate::sockets::{Socket, send_elsewhere};
+use pool::net::{KeepAlive, ServerTls, Stream, tune};
 use protocol::fault::Cause;
 use protocol::handshake::{Login, LoginStep, LoginTerms};
 use protocol::{Fault, Protocol};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-/// A socket that clients come to.
-pub enum Listener {
-    /// On TCP.
-    Tcp(TcpListener),
-    /// On a Unix socket, whose file is removed in the end.
-    Unix(UnixListener, std::path::PathBuf),
+/// A socket, and who comes to it.
+pub struct Listener {
+    /// The socket.
+    pub socket: Socket,
+    /// Whether other processes may share its address.
+    pub shared: bool,
 }
+
+/// How long a listener that is told to stop still takes what the kernel has queued for it,
+/// where its address is shared: longer than a handshake that is under way.
+const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// What a listener tells each client's task. Renewed by a reload.
 #[derive(Clone)]
@@ -36,56 +41,42 @@ pub struct Manners {
 }
 
 impl Listener {
-    /// Binds. A Unix socket's leftover file is removed if nobody listens on it.
-    ///
-    /// # Errors
-    /// Those of the system, with the address.
-    pub async fn bind(address: &Address, backlog: u32) -> io::Result<Self> {
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-        match address {
-            Address::Tcp { host, port } => {
-                let mut found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(named)?;
-                let at = found.next().ok_or_else(|| named(io::ErrorKind::AddrNotAvailable.into()))?;
-                let socket =
-                    if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(named)?;
-                socket.set_reuseaddr(true).map_err(named)?;
-                socket.bind(at).map_err(named)?;
-                Ok(Self::Tcp(socket.listen(backlog).map_err(named)?))
-            }
-            Address::Unix(path) => {
-                if std::os::unix::net::UnixStream::connect(path).is_err() {
-                    let _ = std::fs::remove_file(path);
-                }
-                Ok(Self::Unix(UnixListener::bind(path).map_err(named)?, path.clone()))
-            }
-        }
-    }
-
     async fn accept(&self, keepalive: &KeepAlive) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(listener) => {
+        match &self.socket {
+            Socket::Tcp(listener) => {
                 let (tcp, _) = listener.accept().await?;
                 let _ = tune(&tcp, keepalive);
                 Ok(Stream::Tcp(tcp))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
         }
     }
 
-    /// Accepts until told to stop. `places` bounds the clients of the whole process.
+    /// Accepts until told to stop, and then, where the address is shared, whom the kernel has
+    /// queued for this process. `places` bounds the clients of the whole process.
     pub async fn run<P: Protocol>(
         self,
         gate: Arc<Gate<P>>,
         manners: watch::Receiver<Manners>,
-        places: Arc<Semaphore>,
+        places: Arc<Places>,
         mut stop: watch::Receiver<bool>,
     ) {
+        let over = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            if let (true, Socket::Tcp(listener)) = (self.shared, &self.socket) {
+                if let Err(error) = send_elsewhere(listener) {
+                    tracing::warn!(%error, "new connections cannot be sent to the other process");
+                }
+                tokio::time::sleep(LAST_CALL).await;
+            }
+        };
+        tokio::pin!(over);
         loop {
             let now = manners.borrow().clone();
             let accepted = tokio::select! {
+                biased;
                 accepted = self.accept(&now.keepalive) => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = &mut over => break,
             };
             let stream = match accepted {
                 Ok(stream) => stream,
@@ -97,7 +88,7 @@ impl Listener {
                 }
             };
             let now = manners.borrow().clone();
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = places.enter() else {
                 tokio::spawn(turn_away::<P>(stream, now.terms));
                 continue;
             };
@@ -107,7 +98,7 @@ impl Listener {
                 drop(place);
             });
         }
-        if let Self::Unix(_, path) = &self {
+        if let Socket::Unix(_, Some(path)) = &self.socket {
             let _ = std::fs::remove_file(path);
         }
     }

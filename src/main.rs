@@ -23,6 +23,15 @@ struct Arguments {
 enum Command {
     /// Check the configuration: exit 0, or 1 with every mistake.
     Check,
+    /// Ask a running process how it is: exit 0, or 1 with what it says. For images without a shell.
+    Healthcheck {
+        /// Where it serves HTTP (host:port); without it `listen.http` of the configuration.
+        #[arg(long)]
+        address: Option<config::Address>,
+        /// Ask only whether it runs, not whether it can serve clients.
+        #[arg(long)]
+        live: bool,
+    },
     /// Explain where a statement goes, without connecting to anything.
     Route {
         /// The statement.
@@ -38,6 +47,7 @@ fn main() -> ExitCode {
     match arguments.command {
         None => splitpool::program::run(&arguments.config),
         Some(Command::Check) => check(&arguments.config),
+        Some(Command::Healthcheck { address, live }) => healthcheck(&arguments.config, address, live),
         Some(Command::Route { sql, cluster }) => route(&arguments.config, &sql, cluster.as_deref()),
     }
 }
@@ -56,6 +66,29 @@ fn check(path: &std::path::Path) -> ExitCode {
         },
         Err(mistakes) => {
             eprintln!("{mistakes}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn healthcheck(path: &std::path::Path, address: Option<config::Address>, live: bool) -> ExitCode {
+    let configured = || {
+        let found = config::http_address(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        found.ok_or_else(|| format!("{}: listen.http is not set", path.display()))
+    };
+    let asked = address.map_or_else(configured, Ok).and_then(|address| match address {
+        config::Address::Tcp { host, port } => {
+            splitpool::healthcheck::ask(&host, port, if live { "/live" } else { "/ready" })
+        }
+        config::Address::Unix(_) => Err("HTTP is served on TCP".to_owned()),
+    });
+    match asked {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,10 @@ use crate::config::{self, General, Live, LogFormat, Snapshot};
 use crate::http::{self, Facts, Site};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::places::Places;
 use crate::service::{self, Trade, address, cluster_settings};
+use crate::sockets::{Inherited, Socket};
+use crate::supervisor;
 use crate::wing::{self, Wing};
 use pool::net::Address;
 use protocol::mysql::MySql;
@@ -17,9 +20,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// One thread for two cores. Three quarters of a proxy's time are the kernel's, much of which is spent on other
 /// cores, and workers that outnumber the work wake one another: at 16 clients on two cores a second one cost a sixth
@@ -30,6 +32,13 @@ fn usual_threads() -> usize {
 
 /// Runs until told to stop.
 pub fn run(path: &Path) -> ExitCode {
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            eprintln!("splitpool: what was handed over as a socket is none: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let live = match Live::load(path) {
         Ok(live) => Arc::new(live),
         Err(mistakes) => {
@@ -48,7 +57,7 @@ pub fn run(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(Box::pin(serve(live))) {
+    let code = match runtime.block_on(Box::pin(serve(live, inherited))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("splitpool: {error}");
@@ -91,9 +100,10 @@ struct Program {
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
     draining: watch::Sender<bool>,
+    places: Arc<Places>,
 }
 
-async fn serve(live: Arc<Live>) -> Result<(), String> {
+async fn serve(live: Arc<Live>, inherited: Inherited) -> Result<(), String> {
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
     let peers = Arc::new(Peers::new(&snapshot).await);
@@ -102,10 +112,11 @@ async fn serve(live: Arc<Live>) -> Result<(), String> {
         mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics, &peers)?,
         stop: watch::Sender::new(false),
         draining: watch::Sender::new(false),
+        places: Arc::new(Places::new(snapshot.general.max_clients)),
         live,
         metrics,
     };
-    let bound = program.listen(&snapshot).await?;
+    let bound = program.listen(&snapshot, inherited).await?;
     let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let (changed, mut changes) = tokio::sync::mpsc::channel(1);
     if snapshot.general.watch_config {
@@ -123,10 +134,13 @@ async fn serve(live: Arc<Live>) -> Result<(), String> {
     }
     program.metrics.reloaded("started", snapshot.generation);
     println!("splitpool: ready on {bound}");
+    let status = format!("serving on {bound}");
+    supervisor::ready(&status);
+    tokio::spawn(supervisor::watchdog());
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => program.reload(),
-            Some(()) = changes.recv() => program.reload(),
+            _ = signals.hangup.recv() => program.reload(&status),
+            Some(()) = changes.recv() => program.reload(&status),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -156,26 +170,35 @@ impl Signals {
 }
 
 impl Program {
-    /// Binds everything that is to be bound. Returns where, for people.
-    async fn listen(&self, snapshot: &Snapshot) -> Result<String, String> {
-        let places = Arc::new(Semaphore::new(snapshot.general.max_clients.min(Semaphore::MAX_PERMITS)));
+    /// Opens everything that is to be open. Returns where, for people.
+    async fn listen(&self, snapshot: &Snapshot, mut inherited: Inherited) -> Result<String, String> {
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
         let postgres = snapshot.listen.postgres.as_ref().map(address).into_iter().chain(unix);
         let mysql = snapshot.listen.mysql.as_ref().map(address);
-        let mut bound = self.postgres.open(postgres, snapshot, &places, &self.stop).await?;
-        bound.extend(self.mysql.open(mysql, snapshot, &places, &self.stop).await?);
-        if let Some(config::Address::Tcp { host, port }) = &snapshot.listen.http {
-            let named = |error| format!("cannot listen on {host}:{port}: {error}");
-            let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
-            bound.push(format!("http {host}:{port}"));
+        let (places, stop) = (&self.places, &self.stop);
+        let mut bound = self.postgres.open(postgres, snapshot, &mut inherited, places, stop).await?;
+        bound.extend(self.mysql.open(mysql, snapshot, &mut inherited, places, stop).await?);
+        if let Some(http) = snapshot.listen.http.as_ref().map(address) {
+            let opened = Socket::open(&http, wing::opening(snapshot), &mut inherited).await;
+            bound.push(format!("http {http}"));
             let facts = Facts {
                 sites: self.sites().to_vec(),
                 metrics: Arc::clone(&self.metrics),
                 stopping: self.draining.subscribe(),
             };
-            tokio::spawn(http::run(listener, Arc::new(facts)));
+            match opened.map_err(|error| error.to_string())? {
+                Socket::Tcp(listener) => {
+                    tokio::spawn(http::run(listener, snapshot.listen.reuse_port, Arc::new(facts)))
+                }
+                Socket::Unix(..) => return Err("listen.http: HTTP is served on TCP alone".to_owned()),
+            };
         }
-        Ok(bound.join(", "))
+        match &inherited.rest()[..] {
+            [] => Ok(bound.join(", ")),
+            rest => {
+                Err(format!("sockets were handed over that no key of [listen] names: {}", rest.join(", ")))
+            }
+        }
     }
 
     fn sites(&self) -> [Arc<dyn Site>; 2] {
@@ -186,14 +209,23 @@ impl Program {
         self.sites().iter().map(|site| site.clients()).sum()
     }
 
-    /// Puts the file's present contents to work, or says what is wrong with them.
-    fn reload(&self) {
+    /// Puts the file's present contents to work, or says what is wrong with them. `status` is what
+    /// the supervisor is told when that is done.
+    fn reload(&self, status: &str) {
+        supervisor::reloading();
+        self.try_reload();
+        supervisor::ready(status);
+    }
+
+    fn try_reload(&self) {
         // Keys and certificates are part of the configuration: nothing changes if they cannot be
         // put to work.
         let put_to_work = |snapshot: &Arc<Snapshot>| {
             try_out(snapshot)?;
             self.postgres.apply(snapshot)?;
-            self.mysql.apply(snapshot)
+            self.mysql.apply(snapshot)?;
+            self.places.resize(snapshot.general.max_clients);
+            Ok(())
         };
         match self.live.reload_if(put_to_work) {
             Ok((report, ())) => {
@@ -215,10 +247,12 @@ impl Program {
         let general = self.live.current().general.clone();
         self.draining.send_replace(true);
         tracing::info!(clients = self.clients(), "stopping");
+        supervisor::stopping(self.clients());
         tokio::time::sleep(general.shutdown_delay).await;
         self.stop.send_replace(true);
         let gone = async {
-            while self.clients() > 0 {
+            // Those who are signing in have a place, and no session yet.
+            while self.places.taken() > 0 {
                 self.sites().iter().for_each(|site| site.stop_all());
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

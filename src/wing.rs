@@ -8,9 +8,11 @@ use crate::http::Site;
 use crate::listener::{Listener, Manners};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::places::Places;
 use crate::service::{self, Directory, Trade, auth_method};
 use crate::session::Registry;
 use crate::session::login::Gate;
+use crate::sockets::{Inherited, Opening, Socket};
 use pool::View;
 use pool::net::{Address, ServerTls, server_tls};
 use protocol::Protocol;
@@ -18,7 +20,7 @@ use protocol::handshake::LoginTerms;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Between two attempts to learn what databases say.
 const LEARN_PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +54,7 @@ impl<P: Protocol> Wing<P> {
         Ok(Arc::new(Self { directory, sessions, peers, manners, next_number }))
     }
 
-    /// Listens on `addresses`. Returns them, for people.
+    /// Listens on `addresses`, as far as possible by `inherited` sockets. Returns them, for people.
     ///
     /// # Errors
     /// The address that cannot be had.
@@ -60,7 +62,8 @@ impl<P: Protocol> Wing<P> {
         &self,
         addresses: impl IntoIterator<Item = Address>,
         snapshot: &Snapshot,
-        places: &Arc<Semaphore>,
+        inherited: &mut Inherited,
+        places: &Arc<Places>,
         stop: &watch::Sender<bool>,
     ) -> Result<Vec<String>, String> {
         let gate = Arc::new(Gate {
@@ -72,8 +75,9 @@ impl<P: Protocol> Wing<P> {
         });
         let mut bound = Vec::new();
         for at in addresses {
-            let listener =
-                Listener::bind(&at, snapshot.listen.backlog).await.map_err(|error| error.to_string())?;
+            let opening = opening(snapshot);
+            let socket = Socket::open(&at, opening, inherited).await.map_err(|error| error.to_string())?;
+            let listener = Listener { socket, shared: opening.reuse_port };
             bound.push(at.to_string());
             let (gate, manners) = (Arc::clone(&gate), self.manners.subscribe());
             tokio::spawn(listener.run(gate, manners, Arc::clone(places), stop.subscribe()));
@@ -139,6 +143,11 @@ impl<P: Protocol> Site for Wing<P> {
     fn stop_all(&self) {
         self.sessions.stop_all();
     }
+}
+
+/// How the sockets of a configuration are opened.
+pub fn opening(snapshot: &Snapshot) -> Opening {
+    Opening { backlog: snapshot.listen.backlog, reuse_port: snapshot.listen.reuse_port }
 }
 
 /// TLS towards clients, if it is offered.

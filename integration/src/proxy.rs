@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -50,6 +52,30 @@ impl Proxy {
         Self::launch(config, scratch, file, environment)
     }
 
+    /// As [`Proxy::start_with`], with sockets handed over as systemd does (`LISTEN_FDS`).
+    pub fn start_activated(config: Config, sockets: &[&TcpListener], environment: &[(&str, &str)]) -> Self {
+        let scratch = Scratch::new("proxy");
+        let file = scratch.path().join("splitpool.toml");
+        fs::write(&file, config.to_string()).expect("our own directory");
+        let mut handed = Vec::new();
+        for socket in sockets {
+            // A duplicate stays open in the child, where those that Rust makes are closed. Its number
+            // is none of those that the child is to find them under.
+            let fd = rustix::io::fcntl_dupfd_cloexec(socket, 32).expect("a descriptor is free");
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty()).expect("a flag can be cleared");
+            handed.push(fd);
+        }
+        // Only a shell can put them where they belong, from 3 on, and name its own process.
+        let moves = handed.iter().enumerate().map(|(index, fd)| format!("{}<&{}", index + 3, fd.as_raw_fd()));
+        let closes = handed.iter().map(|fd| format!("{}<&-", fd.as_raw_fd()));
+        let redirected: Vec<_> = moves.chain(closes).collect();
+        let script =
+            format!("LISTEN_PID=$$ LISTEN_FDS={} exec \"$0\" \"$@\" {}", handed.len(), redirected.join(" "));
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(script).arg(paths::splitpool());
+        Self::launch_as(command, config, scratch, file, environment)
+    }
+
     /// As [`Proxy::start`], with the configuration behind the chain of links that a ConfigMap's volume has:
     /// `splitpool.toml -> ..data/splitpool.toml`, `..data -> ..N`. See [`Proxy::swap_volume`].
     pub fn start_in_volume(config: Config) -> Self {
@@ -64,8 +90,18 @@ impl Proxy {
     }
 
     fn launch(config: Config, scratch: Scratch, file: PathBuf, environment: &[(&str, &str)]) -> Self {
+        Self::launch_as(Command::new(paths::splitpool()), config, scratch, file, environment)
+    }
+
+    fn launch_as(
+        mut command: Command,
+        config: Config,
+        scratch: Scratch,
+        file: PathBuf,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = File::create(scratch.path().join("log")).expect("our own directory");
-        let mut child = Command::new(paths::splitpool())
+        let mut child = command
             .arg("--config")
             .arg(file)
             .envs(environment.iter().copied())
@@ -113,6 +149,11 @@ impl Proxy {
     /// The configuration it was given last.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The path of its configuration.
+    pub fn config_file(&self) -> String {
+        self.scratch.path().join("splitpool.toml").display().to_string()
     }
 
     /// What it logged so far.

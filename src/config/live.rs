@@ -15,12 +15,13 @@ use super::changes::changes;
 use super::{Fingerprint, Mistakes, Snapshot, hash, load};
 
 /// Keys that keep their value until a restart.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 8] = [
     "listen.postgres",
     "listen.unix",
     "listen.mysql",
     "listen.http",
     "listen.backlog",
+    "listen.reuse_port",
     "general.worker_threads",
     "general.watch_config",
 ];
@@ -155,6 +156,7 @@ fn keep_fixed(old: &Snapshot, next: &mut Snapshot) -> Vec<String> {
     next.listen.mysql.clone_from(&old.listen.mysql);
     next.listen.http.clone_from(&old.listen.http);
     next.listen.backlog = old.listen.backlog;
+    next.listen.reuse_port = old.listen.reuse_port;
     next.general.worker_threads = old.general.worker_threads;
     next.general.watch_config = old.general.watch_config;
     next.hash = hash(&next.settings);

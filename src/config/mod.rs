@@ -36,6 +36,18 @@ pub fn load(path: &Path) -> Result<Snapshot, Mistakes> {
     load_str(&text, dir, &env).map_err(|mistakes| Mistakes { file: path.display().to_string(), ..mistakes })
 }
 
+/// Where the configuration at `path` serves HTTP, read past every mistake: whoever asks how a
+/// process is must not depend on what its file has become meanwhile.
+///
+/// # Errors
+/// Why the file cannot be read.
+pub fn http_address(path: &Path) -> std::io::Result<Option<Address>> {
+    let text = std::fs::read_to_string(path)?;
+    let env = |name: &str| std::env::var(name).ok();
+    let document = file::Document::parse(&text, Path::new(""), &env);
+    Ok(document.root().table("listen").get("http"))
+}
+
 /// As [`load`] for a text that is no file: relative paths in it start at `dir`, variables come
 /// from `env`, and mistakes call it `config.toml`.
 ///

@@ -65,7 +65,7 @@ impl Snapshot {
 /// `[listen]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
-    /// Where PostgreSQL clients are awaited. Fixed until a restart, like the three below.
+    /// Where PostgreSQL clients are awaited. Fixed until a restart, like the five below.
     pub postgres: Option<Address>,
     /// The path of a Unix socket for PostgreSQL clients.
     pub unix: Option<PathBuf>,
@@ -75,6 +75,8 @@ pub struct Listen {
     pub http: Option<Address>,
     /// Connections that the kernel may hold before they are accepted; 1 to 65535.
     pub backlog: u32,
+    /// Whether other processes of the same user may listen on the same TCP addresses.
+    pub reuse_port: bool,
     /// How clients prove who they are.
     pub auth: AuthMethod,
     /// Encryption towards clients; `None` where its mode is `off`.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How long the database may take to acknowledge a cancel.
@@ -21,6 +21,7 @@ const CANCEL_MAX: Duration = Duration::from_secs(5);
 pub struct Slot<P: Protocol> {
     key: P::CancelKey,
     user: Box<str>,
+    entered: Instant,
     state: Mutex<State<P>>,
     stopping: AtomicBool,
     killed: AtomicBool,
@@ -125,6 +126,10 @@ impl<P: Protocol> Slot<P> {
     }
 }
 
+/// A session younger than this is not told to end: its client has only just been let in, and
+/// what it came for would fail.
+const YOUNG: Duration = Duration::from_secs(1);
+
 /// What became of a wish to end another's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Killed {
@@ -164,6 +169,7 @@ impl<P: Protocol> Registry<P> {
             let slot = Arc::new(Slot {
                 key: key.clone(),
                 user: user.into(),
+                entered: Instant::now(),
                 state: Mutex::new(state),
                 stopping: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
@@ -217,9 +223,11 @@ impl<P: Protocol> Registry<P> {
         }
     }
 
-    /// Tells every session to end as soon as it may.
+    /// Tells every session that is older than `YOUNG` to end as soon as it may.
     pub fn stop_all(&self) {
-        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        let now = Instant::now();
+        let is_old = |slot: &&Arc<Slot<P>>| now.saturating_duration_since(slot.entered) > YOUNG;
+        let slots: Vec<_> = self.slots.lock().values().filter(is_old).cloned().collect();
         for slot in slots {
             slot.stop();
         }

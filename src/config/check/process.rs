@@ -14,6 +14,7 @@ pub(super) fn listen(mut table: Table<'_>) -> Listen {
         mysql: table.get("mysql"),
         http: table.get("http"),
         backlog: table.or_in("backlog", 1024, 1..=65_535),
+        reuse_port: table.or("reuse_port", false),
         auth: table.or("auth", AuthMethod::ScramSha256),
         tls: client_tls(table.table("tls")),
     };
