@@ -4,15 +4,17 @@
 //! (`session`), which asks the router where each request goes, leases a backend from the
 //! pool, and relays. `service` puts the configuration (`config`) to work and swaps it;
 //! `catalog` keeps what the router must know of functions; `http` and `metrics` tell
-//! operators; `supervisor` and `healthcheck` speak with what starts and watches the process;
+//! operators; `discovery` finds endpoints; `supervisor` and `healthcheck` speak with what starts and watches the process;
 //! `sockets` opens what clients come to; `wing` binds what serves one database; `program` starts and stops it all.
 
 pub mod catalog;
 pub mod config;
+pub mod discovery;
 pub mod explain;
 pub mod healthcheck;
 pub mod http;
 pub mod hub;
+pub mod import;
 pub mod listener;
 pub mod metrics;
 pub mod peers;

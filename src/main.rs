@@ -32,6 +32,13 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Print the configuration reference: every key with what it takes and its default.
+    Reference,
+    /// Print a configuration of Splitpool for one of PgBouncer, and what does not carry over.
+    Import {
+        /// The pgbouncer.ini.
+        file: PathBuf,
+    },
     /// Explain where a statement goes, without connecting to anything.
     Route {
         /// The statement.
@@ -48,6 +55,11 @@ fn main() -> ExitCode {
         None => splitpool::program::run(&arguments.config),
         Some(Command::Check) => check(&arguments.config),
         Some(Command::Healthcheck { address, live }) => healthcheck(&arguments.config, address, live),
+        Some(Command::Reference) => {
+            print!("{}", config::reference());
+            ExitCode::SUCCESS
+        }
+        Some(Command::Import { file }) => import(&file),
         Some(Command::Route { sql, cluster }) => route(&arguments.config, &sql, cluster.as_deref()),
     }
 }
@@ -85,6 +97,19 @@ fn healthcheck(path: &std::path::Path, address: Option<config::Address>, live: b
     match asked {
         Ok(said) => {
             println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn import(path: &std::path::Path) -> ExitCode {
+    match splitpool::import::pgbouncer(path) {
+        Ok(text) => {
+            print!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -40,6 +40,12 @@ struct FaultLabels {
     sqlstate: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DiscoveryLabels {
+    cluster: String,
+    outcome: &'static str,
+}
+
 /// The counters of the process.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -49,6 +55,8 @@ pub struct Metrics {
     pins: Family<PinLabels, Counter>,
     refused_pins: Family<PinLabels, Counter>,
     faults: Family<FaultLabels, Counter>,
+    discoveries: Family<DiscoveryLabels, Counter>,
+    discovery_stale: Family<ClusterLabels, Gauge>,
     clusters: Mutex<HashMap<String, Arc<ClusterCounters>>>,
     sessions: Gauge,
     generation: Gauge,
@@ -69,6 +77,8 @@ pub struct ClusterCounters {
     pinned: Vec<(Held, Gauge, Counter)>,
     refused_pins: Vec<(Held, Counter)>,
     faults: Family<FaultLabels, Counter>,
+    discoveries: Family<DiscoveryLabels, Counter>,
+    discovery_stale: Family<ClusterLabels, Gauge>,
 }
 
 impl ClusterCounters {
@@ -111,6 +121,16 @@ impl ClusterCounters {
         }
     }
 
+    /// Endpoints were looked for; `outcome` is one of a few words of the code. Not `is_well`: those
+    /// in use are of an earlier answer.
+    pub fn discovered(&self, outcome: &'static str, is_well: bool) {
+        let cluster = self.cluster.clone();
+        self.discovery_stale
+            .get_or_create(&ClusterLabels { cluster: cluster.clone() })
+            .set(i64::from(!is_well));
+        self.discoveries.get_or_create(&DiscoveryLabels { cluster, outcome }).inc();
+    }
+
     /// A client was told of a fault of ours.
     pub fn fault(&self, fault: &Fault) {
         let sqlstate = fault.cause.sqlstate().to_owned();
@@ -128,6 +148,8 @@ impl Default for Metrics {
             pins: Family::default(),
             refused_pins: Family::default(),
             faults: Family::default(),
+            discoveries: Family::default(),
+            discovery_stale: Family::default(),
             clusters: Mutex::default(),
             sessions: Gauge::default(),
             generation: Gauge::default(),
@@ -152,6 +174,12 @@ impl Default for Metrics {
             new.refused_pins.clone(),
         );
         registry.register("faults", "Errors of the proxy's own that clients were told", new.faults.clone());
+        registry.register("discoveries", "Looks for endpoints, by outcome", new.discoveries.clone());
+        registry.register(
+            "discovery_stale",
+            "Whether the endpoints in use are of an earlier answer than the last",
+            new.discovery_stale.clone(),
+        );
         registry.register("sessions", "Clients that are signed in", new.sessions.clone());
         registry.register(
             "config_generation",
@@ -197,6 +225,8 @@ impl Metrics {
             pinned: Held::ALL.into_iter().map(pin).collect(),
             refused_pins: Held::ALL.into_iter().map(refused).collect(),
             faults: self.faults.clone(),
+            discoveries: self.discoveries.clone(),
+            discovery_stale: self.discovery_stale.clone(),
         }
     }
 

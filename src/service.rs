@@ -6,6 +6,7 @@
 
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
+use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
 use crate::metrics::{ClusterCounters, Metrics};
 use crate::session::alarm::Bounds;
@@ -66,6 +67,7 @@ impl<P: Protocol> Service<P> {
 pub struct Running<P: Protocol> {
     pub(crate) config: Arc<ClusterConfig>,
     pub(crate) cluster: Arc<Cluster<P>>,
+    members: Arc<Members<P>>,
     router: Arc<Router>,
     catalogs: Arc<Catalogs>,
     hubs: Arc<Hubs>,
@@ -214,7 +216,7 @@ impl<P: Protocol> Edition<P> {
             let running = match before.get(&config.name) {
                 Some(running) if running.config == *config => Arc::clone(running),
                 Some(running) => {
-                    running.cluster.apply(settings);
+                    running.members.apply(config, settings, &running.counters);
                     Arc::new(Running::over(running, config, rules))
                 }
                 None => Arc::new(Running::start(config, settings, rules, metrics)),
@@ -256,12 +258,14 @@ impl<P: Protocol> Running<P> {
         rules: Vec<Rule>,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let cluster = Cluster::new(settings);
+        let cluster = Cluster::new(settings.clone());
+        let counters = metrics.cluster(&config.name);
         Self {
+            members: Members::start(&cluster, config, settings, &counters),
             catalogs: Arc::new(Catalogs::new(cluster.clone(), config)),
             hubs: Arc::new(Hubs::new(&cluster)),
             router: Arc::new(Router::new(Trade::of(config).dialect, Limits::default(), rules)),
-            counters: metrics.cluster(&config.name),
+            counters,
             config: Arc::clone(config),
             cluster,
         }
@@ -278,6 +282,7 @@ impl<P: Protocol> Running<P> {
         Self {
             config: Arc::clone(config),
             cluster: Arc::clone(&before.cluster),
+            members: Arc::clone(&before.members),
             router,
             catalogs: Arc::clone(&before.catalogs),
             hubs: Arc::clone(&before.hubs),

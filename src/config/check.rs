@@ -7,6 +7,7 @@
 
 mod cluster;
 mod database;
+mod discovery;
 mod process;
 mod user;
 
@@ -86,6 +87,19 @@ fn no_such_cluster(name: &str, clusters: &BTreeMap<String, Arc<ClusterConfig>>) 
         Some(word) => format!("there is no [clusters.{name}], did you mean {word}?"),
         None => format!("there is no [clusters.{name}]"),
     }
+}
+
+/// Addresses on TCP, separated by commas.
+fn addresses(table: &mut Table<'_>, key: &'static str) -> Vec<Address> {
+    let text: Option<String> = table.get(key);
+    let mut found = Vec::new();
+    for one in text.iter().flat_map(|text| text.split(',')) {
+        match one.trim().parse() {
+            Ok(address @ Address::Tcp { .. }) => found.push(address),
+            _ => table.wrong(key, "expected host:port, or several separated by commas"),
+        }
+    }
+    found
 }
 
 /// The keys that a database and a user share.

@@ -37,7 +37,22 @@ pub(super) struct Found {
     pub settings: BTreeMap<String, String>,
     /// The files that the document names.
     pub files: BTreeMap<PathBuf, Fingerprint>,
+    /// Each key that was asked for, and what for.
+    pub keys: BTreeMap<String, Asked>,
     syntax_lines: BTreeSet<usize>,
+}
+
+/// What a key may hold.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// In words.
+    pub kind: String,
+    /// In words.
+    pub bounds: Option<String>,
+    /// As the file would spell it, without quotes.
+    pub default: Option<String>,
+    /// That it is not there is a mistake.
+    pub is_needed: bool,
 }
 
 impl<'a> Document<'a> {

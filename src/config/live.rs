@@ -15,7 +15,7 @@ use super::changes::changes;
 use super::{Fingerprint, Mistakes, Snapshot, hash, load};
 
 /// Keys that keep their value until a restart.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     "listen.postgres",
     "listen.unix",
     "listen.mysql",
@@ -23,8 +23,14 @@ const FIXED: [&str; 8] = [
     "listen.backlog",
     "listen.reuse_port",
     "general.worker_threads",
+    "general.peer_address",
     "general.watch_config",
 ];
+
+/// Whether `key` keeps its value until a restart.
+pub(super) fn is_fixed(key: &str) -> bool {
+    FIXED.contains(&key)
+}
 
 /// The configuration in force.
 pub struct Live {
@@ -157,6 +163,7 @@ fn keep_fixed(old: &Snapshot, next: &mut Snapshot) -> Vec<String> {
     next.listen.http.clone_from(&old.listen.http);
     next.listen.backlog = old.listen.backlog;
     next.listen.reuse_port = old.listen.reuse_port;
+    next.general.peer_address.clone_from(&old.general.peer_address);
     next.general.worker_threads = old.general.worker_threads;
     next.general.watch_config = old.general.watch_config;
     next.hash = hash(&next.settings);

@@ -12,6 +12,7 @@ mod file;
 mod fingerprint;
 mod live;
 mod mistakes;
+mod reference;
 mod snapshot;
 mod values;
 mod watch;
@@ -21,6 +22,7 @@ use std::path::Path;
 pub use choice::Choice;
 pub use live::{Live, ReloadReport};
 pub use mistakes::{Mistake, Mistakes};
+pub use reference::reference;
 pub use snapshot::*;
 pub use watch::watch;
 

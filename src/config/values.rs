@@ -21,6 +21,8 @@ pub(super) enum Scalar {
 pub(super) trait Value: Sized {
     /// The value, or what was expected in its place.
     fn parse(scalar: &Scalar) -> Result<Self, String>;
+    /// What is expected, in words.
+    fn kind() -> String;
     /// The value as the file would spell it, without quotes.
     fn show(&self) -> String;
 }
@@ -35,6 +37,10 @@ impl Value for String {
         }
     }
 
+    fn kind() -> String {
+        "text".to_owned()
+    }
+
     fn show(&self) -> String {
         self.clone()
     }
@@ -47,6 +53,10 @@ impl Value for bool {
             Scalar::Text(text) => text.parse().map_err(|_| "expected true or false".into()),
             Scalar::Integer(_) => Err("expected true or false".into()),
         }
+    }
+
+    fn kind() -> String {
+        "true or false".to_owned()
     }
 
     fn show(&self) -> String {
@@ -65,6 +75,10 @@ impl Value for u32 {
         number.and_then(|number| Self::try_from(number).ok()).ok_or_else(|| "expected a whole number".into())
     }
 
+    fn kind() -> String {
+        "whole number".to_owned()
+    }
+
     fn show(&self) -> String {
         self.to_string()
     }
@@ -76,6 +90,10 @@ impl Value for Address {
             Scalar::Text(text) => text.parse(),
             _ => Err("expected host:port or unix:/path".into()),
         }
+    }
+
+    fn kind() -> String {
+        "host:port, [v6]:port or unix:/path".to_owned()
     }
 
     fn show(&self) -> String {
@@ -95,6 +113,10 @@ impl<C: Choice> Value for C {
                 None => expected(),
             }),
         }
+    }
+
+    fn kind() -> String {
+        C::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" | ")
     }
 
     fn show(&self) -> String {
@@ -117,6 +139,10 @@ impl Value for Duration {
         Ok(Self::from_millis(millis))
     }
 
+    fn kind() -> String {
+        "duration".to_owned()
+    }
+
     fn show(&self) -> String {
         show_with_unit(self.as_millis() as u64, &MILLIS)
     }
@@ -135,6 +161,10 @@ impl Value for Size {
             Scalar::Text(text) => Ok(Self(with_unit(text, &BYTES).ok_or(SIZE)?)),
             _ => Err(SIZE.into()),
         }
+    }
+
+    fn kind() -> String {
+        "size".to_owned()
     }
 
     fn show(&self) -> String {

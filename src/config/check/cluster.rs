@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::Held;
 use router::{Rule, Target};
 
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, database, user};
+use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND, database, discovery, user};
 use crate::config::file::Table;
 use crate::config::snapshot::*;
 
@@ -24,6 +24,7 @@ pub(super) fn read(
     let probe_interval = table.or_in("probe_interval", 200 * MILLISECOND, 10 * MILLISECOND..=MINUTE);
     let probe_timeout = table.or_in("probe_timeout", SECOND, 10 * MILLISECOND..=MINUTE);
     let probe_age = 2 * probe_interval + probe_timeout;
+    let discovery = discovery::read(table.table("discovery"));
     let cluster = ClusterConfig {
         engine,
         consistency: table.or("consistency", Consistency::Session),
@@ -52,7 +53,8 @@ pub(super) fn read(
         share_listeners: table.or("share_listeners", true),
         pins: pins(table.table("pins")),
         tls: tls(table.table("tls")),
-        endpoints: endpoints(&mut table),
+        endpoints: endpoints(&mut table, discovery.is_some()),
+        discovery,
         rules: table.tables("rules").into_iter().flatten().filter_map(rule).collect(),
         name,
     };
@@ -140,10 +142,10 @@ fn tls(mut table: Table<'_>) -> BackendTls {
     BackendTls { mode, ca, identity }
 }
 
-fn endpoints(table: &mut Table<'_>) -> Vec<EndpointConfig> {
+fn endpoints(table: &mut Table<'_>, more_are_found: bool) -> Vec<EndpointConfig> {
     let Some(tables) = table.tables("endpoints") else {
-        if !table.has("endpoints") {
-            table.lacks("endpoints", "is missing: a cluster needs at least one endpoint");
+        if !table.has("endpoints") && !more_are_found {
+            table.lacks("endpoints", "is missing: a cluster needs at least one endpoint, or discovery");
         }
         return Vec::new();
     };
@@ -167,7 +169,7 @@ fn endpoints(table: &mut Table<'_>) -> Vec<EndpointConfig> {
         }
         one.close();
     }
-    if roles.iter().all(|role| *role == Role::Replica) {
+    if roles.iter().all(|role| *role == Role::Replica) && !more_are_found {
         table.lacks("endpoints", "at least one must be able to be the primary: role primary or auto");
     }
     endpoints

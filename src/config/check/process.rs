@@ -74,25 +74,12 @@ pub(super) fn general(mut table: Table<'_>) -> General {
         // reads slowly, or a backend whose COPY waits for a lock, would be cut off.
         tcp_user_timeout: table.or_off("tcp_user_timeout", Duration::ZERO, SECOND..=HOUR),
         peer_address: table.get("peer_address"),
-        peers: peers(&mut table),
+        peers: super::addresses(&mut table, "peers"),
         watch_config: table.or("watch_config", true),
         log: log(table.table("log")),
     };
     table.close();
     general
-}
-
-/// Addresses, separated by commas.
-fn peers(table: &mut Table<'_>) -> Vec<Address> {
-    let text: Option<String> = table.get("peers");
-    let mut peers = Vec::new();
-    for one in text.iter().flat_map(|text| text.split(',')) {
-        match one.trim().parse() {
-            Ok(peer @ Address::Tcp { .. }) => peers.push(peer),
-            _ => table.wrong("peers", "expected host:port, or several separated by commas"),
-        }
-    }
-    peers
 }
 
 fn log(mut table: Table<'_>) -> Log {

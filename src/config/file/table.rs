@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Document, UNKNOWN, quoted};
+use super::{Asked, Document, UNKNOWN, quoted};
 use crate::config::mistakes::meant;
 use crate::config::snapshot::{Fingerprint, Secret};
 use crate::config::values::{Scalar, Value, expand};
@@ -28,6 +28,7 @@ impl<'d> Table<'d> {
 
     /// The value of `key`, if it is there and right.
     pub fn get<V: Value>(&mut self, key: &'static str) -> Option<V> {
+        self.ask(key, Asked { kind: V::kind(), ..Asked::default() });
         let value = self.read(key, V::parse);
         self.note(key, value.as_ref().map(Value::show));
         value
@@ -39,6 +40,7 @@ impl<'d> Table<'d> {
         key: &'static str,
         bounds: RangeInclusive<V>,
     ) -> Option<V> {
+        self.ask(key, Asked { kind: V::kind(), bounds: Some(from_to(&bounds)), ..Asked::default() });
         let value = self.read(key, |scalar| within(scalar, &bounds));
         self.note(key, value.as_ref().map(Value::show));
         value
@@ -46,6 +48,7 @@ impl<'d> Table<'d> {
 
     /// As `get`; `default` where the key is not there.
     pub fn or<V: Value>(&mut self, key: &'static str, default: V) -> V {
+        self.ask(key, Asked { kind: V::kind(), default: Some(default.show()), ..Asked::default() });
         let value = self.read(key, V::parse).unwrap_or(default);
         self.note(key, Some(value.show()));
         value
@@ -58,6 +61,11 @@ impl<'d> Table<'d> {
         default: V,
         bounds: RangeInclusive<V>,
     ) -> V {
+        let (bounds_text, default_text) = (Some(from_to(&bounds)), Some(default.show()));
+        self.ask(
+            key,
+            Asked { kind: V::kind(), bounds: bounds_text, default: default_text, is_needed: false },
+        );
         let value = self.read(key, |scalar| within(scalar, &bounds)).unwrap_or(default);
         self.note(key, Some(value.show()));
         value
@@ -70,6 +78,10 @@ impl<'d> Table<'d> {
         default: Duration,
         bounds: RangeInclusive<Duration>,
     ) -> Option<Duration> {
+        let (bounds_text, default_text) =
+            (format!("{}, or 0 for off", from_to(&bounds)), Some(default.show()));
+        let kind = Duration::kind();
+        self.ask(key, Asked { kind, bounds: Some(bounds_text), default: default_text, is_needed: false });
         let value = self.read(key, |scalar| match Duration::parse(scalar) {
             Ok(Duration::ZERO) => Ok(Duration::ZERO),
             _ => within(scalar, &bounds).map_err(|text| format!("{text}, or \"0\" for off")),
@@ -84,11 +96,14 @@ impl<'d> Table<'d> {
         if !self.has(key) {
             self.lacks(key, "is missing");
         }
-        self.get(key)
+        let value = self.get(key);
+        self.ask(key, Asked { kind: V::kind(), is_needed: true, ..Asked::default() });
+        value
     }
 
     /// A secret: in place under `key`, or the contents of the file that `key_file` names.
     pub fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Secret> {
+        self.ask(key, Asked { kind: "secret".to_owned(), ..Asked::default() });
         let direct = self.read(key, |scalar| match scalar {
             Scalar::Text(text) if text.contains('\0') => Err("must not hold a NUL character".into()),
             Scalar::Text(text) => Ok(Secret::new(text.clone())),
@@ -112,7 +127,9 @@ impl<'d> Table<'d> {
     /// The path of a file that exists.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let dir = self.document.dir;
-        let path = dir.join(self.get::<String>(key)?);
+        let name = self.get::<String>(key);
+        self.ask(key, Asked { kind: "path of a file".to_owned(), ..Asked::default() });
+        let path = dir.join(name?);
         let print = Fingerprint::of(&path);
         let known = *print.as_ref().unwrap_or(&Fingerprint::default());
         self.document.found.borrow_mut().files.insert(path.clone(), known);
@@ -253,6 +270,10 @@ impl<'d> Table<'d> {
         self.document.found.borrow_mut().settings.insert(self.path_of(key), shown);
     }
 
+    fn ask(&self, key: &str, asked: Asked) {
+        self.document.found.borrow_mut().keys.insert(self.path_of(key), asked);
+    }
+
     fn read<V>(&mut self, key: &'static str, parse: impl FnOnce(&Scalar) -> Result<V, String>) -> Option<V> {
         let value = self.find(key)?;
         match scalar(value.get_ref(), self.document.env).and_then(|scalar| parse(&scalar)) {
@@ -277,12 +298,15 @@ fn scalar(value: &DeValue<'_>, env: &dyn Fn(&str) -> Option<String>) -> Result<S
 }
 
 fn within<V: Value + PartialOrd>(scalar: &Scalar, bounds: &RangeInclusive<V>) -> Result<V, String> {
-    let from_to = || format!("from {} to {}", bounds.start().show(), bounds.end().show());
     match V::parse(scalar) {
         Ok(value) if bounds.contains(&value) => Ok(value),
-        Ok(_) => Err(format!("must be {}", from_to())),
-        Err(text) => Err(format!("{text}, {}", from_to())),
+        Ok(_) => Err(format!("must be {}", from_to(bounds))),
+        Err(text) => Err(format!("{text}, {}", from_to(bounds))),
     }
+}
+
+fn from_to<V: Value>(bounds: &RangeInclusive<V>) -> String {
+    format!("from {} to {}", bounds.start().show(), bounds.end().show())
 }
 
 /// The contents without the line end that editors add.

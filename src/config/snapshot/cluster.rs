@@ -1,5 +1,6 @@
 //! What the configuration of one cluster means.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,8 +67,11 @@ pub struct ClusterConfig {
     pub pins: Pins,
     /// Encryption towards its endpoints.
     pub tls: BackendTls,
-    /// At least one, no address twice, at most one `Primary`, not all `Replica`.
+    /// At least one, no address twice, at most one `Primary`, not all `Replica`; with `discovery`
+    /// there may be none, or replicas alone.
     pub endpoints: Vec<EndpointConfig>,
+    /// Where further ones are found.
+    pub discovery: Option<DiscoveryConfig>,
     /// The operator's rules, first match wins.
     pub rules: Vec<RuleConfig>,
 }
@@ -207,6 +211,33 @@ pub struct EndpointConfig {
     pub role: Role,
     /// Share of the reads, 0 to 100; 0 takes none.
     pub weight: u32,
+}
+
+/// `[clusters.NAME.discovery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// Who knows them.
+    pub source: Source,
+    /// Whom DNS is asked of; `None` is as the machine is set up.
+    pub nameserver: Option<SocketAddr>,
+    /// Between two looks at most.
+    pub interval: Duration,
+}
+
+/// Who knows endpoints that the file does not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Each address of this name.
+    Dns {
+        /// The name.
+        host: String,
+        /// Where the databases listen.
+        port: u16,
+    },
+    /// Each target of the SRV records of this name.
+    Srv(String),
+    /// The members of a Patroni cluster, from whichever of its REST APIs answers.
+    Patroni(Vec<Address>),
 }
 
 choice! {

@@ -1,0 +1,110 @@
+//! Asks the DNS. Decides nothing but how records become endpoints.
+
+use super::Found;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
+use hickory_resolver::{Resolver, TokioResolver};
+use pool::net::Address;
+use pool::{EndpointSettings, RoleSetting};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The weight that the heaviest of several targets gets.
+const WEIGHT_MAX: u32 = 100;
+
+/// Every address that `host` stands for is an endpoint, at `port`.
+///
+/// # Errors
+/// What the DNS says, as a sentence.
+pub(super) async fn addresses(host: &str, port: u16, server: Option<SocketAddr>) -> Result<Found, String> {
+    let found = resolver(server)?.lookup_ip(host).await.map_err(|error| format!("{host}: {error}"))?;
+    let endpoint = |ip: std::net::IpAddr| EndpointSettings {
+        address: Address::Tcp { host: ip.to_string(), port },
+        role: RoleSetting::Auto,
+        weight: 1,
+    };
+    let mut endpoints: Vec<_> = found.iter().map(endpoint).collect();
+    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
+    Ok(Found { endpoints, valid: Some(left(found.valid_until())) })
+}
+
+/// Every target of the SRV records of `name` is an endpoint, with the weight that they give.
+///
+/// # Errors
+/// What the DNS says, as a sentence.
+pub(super) async fn services(name: &str, server: Option<SocketAddr>) -> Result<Found, String> {
+    let found = resolver(server)?.srv_lookup(name).await.map_err(|error| format!("{name}: {error}"))?;
+    let targets: Vec<_> = found
+        .answers()
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::SRV(srv) => Some((srv.target.to_utf8(), srv.port, srv.weight)),
+            _ => None,
+        })
+        .collect();
+    Ok(Found { endpoints: weighted(targets), valid: Some(left(found.valid_until())) })
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+/// Weights of 0 to 65535 become shares of at most `WEIGHT_MAX`; who has any keeps some. Without
+/// any weight all are equal. A target of "." says that there is no service.
+fn weighted(targets: Vec<(String, u16, u16)>) -> Vec<EndpointSettings> {
+    let heaviest = targets.iter().map(|(_, _, weight)| u32::from(*weight)).max().unwrap_or(0);
+    let share = |weight: u32| match (weight, heaviest) {
+        (_, 0) => 1,
+        (0, _) => 0,
+        (weight, heaviest) if heaviest <= WEIGHT_MAX => weight,
+        (weight, heaviest) => (weight * WEIGHT_MAX / heaviest).max(1),
+    };
+    let mut endpoints: Vec<_> = targets
+        .into_iter()
+        .filter(|(host, _, _)| host != ".")
+        .map(|(host, port, weight)| EndpointSettings {
+            address: Address::Tcp { host: host.trim_end_matches('.').to_owned(), port },
+            role: RoleSetting::Auto,
+            weight: share(u32::from(weight)),
+        })
+        .collect();
+    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
+    endpoints
+}
+
+/// A resolver that remembers nothing: how long an answer holds is for the caller to obey.
+fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, String> {
+    let builder = match server {
+        None => Resolver::builder_tokio().map_err(|error| error.to_string())?,
+        Some(at) => {
+            let mut config = NameServerConfig::udp_and_tcp(at.ip());
+            config.connections.iter_mut().for_each(|connection| connection.port = at.port());
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![config]);
+            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+    };
+    let mut builder = builder;
+    let options = builder.options_mut();
+    options.cache_size = 0;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.timeout = Duration::from_secs(1);
+    builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weighted;
+
+    #[test]
+    fn weights_are_shares() {
+        let of = |weights: &[u16]| {
+            let targets = weights.iter().zip(1..).map(|(weight, port)| ("db.".to_owned(), port, *weight));
+            weighted(targets.collect()).iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[0, 0]), [1, 1]);
+        assert_eq!(of(&[10, 0, 60]), [10, 0, 60]);
+        assert_eq!(of(&[65_535, 1, 0]), [100, 1, 0]);
+        assert!(weighted(vec![(".".to_owned(), 0, 0)]).is_empty());
+    }
+}

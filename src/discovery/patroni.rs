@@ -1,0 +1,122 @@
+//! Asks Patroni's REST API who is in its cluster (`GET /cluster`).
+//!
+//! Roles and lag that it tells are not used: our own probe knows them, and knows them now. Its
+//! tags are, as they are the operator's word.
+
+use super::Found;
+use crate::config::Address as Api;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use pool::net::Address;
+use pool::{EndpointSettings, RoleSetting};
+use serde::Deserialize;
+use tokio::net::TcpStream;
+
+/// Bytes of an answer; a member takes some hundred.
+const ANSWER_MAX: usize = 1 << 20;
+
+#[derive(Deserialize)]
+struct Answer {
+    members: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    host: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    tags: Tags,
+}
+
+#[derive(Deserialize, Default)]
+struct Tags {
+    #[serde(default)]
+    noloadbalance: bool,
+}
+
+/// The members, as the first of `apis` tells that answers with any.
+///
+/// # Errors
+/// Why none does, as a sentence.
+pub(super) async fn members(apis: &[Api]) -> Result<Found, String> {
+    let mut why = Vec::new();
+    let mut empty = None;
+    for api in apis {
+        let asked = match api {
+            Api::Tcp { host, port } => ask(host, *port).await,
+            Api::Unix(_) => Err("not on TCP".to_owned()),
+        };
+        match asked.and_then(|body| read(&body)) {
+            Ok(endpoints) if endpoints.is_empty() => empty = Some(Found { endpoints, valid: None }),
+            Ok(endpoints) => return Ok(Found { endpoints, valid: None }),
+            Err(error) => why.push(format!("{api}: {error}")),
+        }
+    }
+    empty.ok_or_else(|| why.join("; "))
+}
+
+async fn ask(host: &str, port: u16) -> Result<Bytes, String> {
+    let tcp = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(|error| error.to_string())?;
+    let request = Request::get("/cluster").header(hyper::header::HOST, host).body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("answers {}", response.status()));
+        }
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection may be over before the answer is looked at.
+        _ = connection => exchange.await,
+    }
+}
+
+fn read(body: &[u8]) -> Result<Vec<EndpointSettings>, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let endpoint = |member: Member| {
+        let (host, port) = (member.host?, member.port?);
+        let is_sound = !host.is_empty() && port != 0;
+        is_sound.then(|| EndpointSettings {
+            address: Address::Tcp { host, port },
+            role: RoleSetting::Auto,
+            weight: u32::from(!member.tags.noloadbalance),
+        })
+    };
+    let mut endpoints: Vec<_> = answer.members.into_iter().filter_map(endpoint).collect();
+    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
+    Ok(endpoints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn members_with_an_address_are_endpoints() {
+        let body = br#"{"members": [
+            {"name": "a", "role": "leader", "state": "running", "api_url": "http://10.0.0.1:8008/patroni",
+             "host": "10.0.0.1", "port": 5432, "timeline": 3},
+            {"name": "b", "role": "replica", "state": "streaming", "host": "10.0.0.2", "port": 5432,
+             "timeline": 3, "lag": 0, "tags": {"noloadbalance": true, "clonefrom": true}},
+            {"name": "c", "role": "replica", "state": "start failed", "lag": "unknown"}
+        ], "scope": "batman"}"#;
+        let seen: Vec<_> = read(body)
+            .expect("it is one of Patroni's")
+            .into_iter()
+            .map(|endpoint| (endpoint.address.to_string(), endpoint.weight))
+            .collect();
+        assert_eq!(seen, [("10.0.0.1:5432".to_owned(), 1), ("10.0.0.2:5432".to_owned(), 0)]);
+        assert!(read(br#"{"members": []}"#).expect("it is sound").is_empty());
+        for wrong in [&b""[..], b"{}", b"[]", br#"{"members": 1}"#, br#"{"members": [{"port": 70000}]}"#] {
+            assert!(read(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+        }
+    }
+}
