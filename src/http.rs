@@ -1,24 +1,33 @@
-//! The HTTP address: `/metrics`, `/live`, `/ready`.
+//! The HTTP address: `/metrics`, `/live`, `/ready`, the dashboard on `/`, which asks
+//! `/api/status`, and `/reload` and `/shutdown` for those who may change something.
 //!
 //! `/live` says that this process turns, never anything about a database. `/ready` says that
 //! clients can be served: that no shutdown is under way and some cluster has a primary or a
 //! replica to offer.
 
+use crate::config::Live;
+use crate::dashboard::{Dashboard, PAGE};
 use crate::metrics::Metrics;
 use crate::sockets::send_elsewhere;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pool::View;
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+mod control;
+
+pub use control::Control;
 
 /// Requests that are served at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -41,6 +50,24 @@ pub struct Facts {
     pub metrics: Arc<Metrics>,
     /// Whether a shutdown is under way.
     pub stopping: watch::Receiver<bool>,
+    /// The configuration in force.
+    pub live: Arc<Live>,
+    /// What the dashboard remembers.
+    pub dashboard: Arc<Dashboard>,
+    /// Whom to ask to change something.
+    pub control: mpsc::Sender<Control>,
+}
+
+impl Facts {
+    /// How all clusters stand.
+    pub fn views(&self) -> Vec<View> {
+        self.sites.iter().flat_map(|site| site.views()).collect()
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.sites.iter().map(|site| site.clients()).sum()
+    }
 }
 
 /// Serves until the process ends. From a `shared` address the next process answers as soon as
@@ -62,15 +89,15 @@ pub async fn run(listener: TcpListener, shared: bool, facts: Arc<Facts>) {
             accepted = listener.accept() => accepted,
             never = &mut leave => match never {},
         };
-        let Ok((tcp, _)) = accepted else {
+        let Ok((tcp, peer)) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let facts = Arc::clone(&facts);
         tokio::spawn(async move {
             let answer = service_fn(move |request| {
-                let answer = answer(&request, &facts);
-                async move { Ok::<_, Infallible>(answer) }
+                let facts = Arc::clone(&facts);
+                async move { Ok::<_, Infallible>(answer(&request, peer.ip(), &facts).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -82,26 +109,77 @@ pub async fn run(listener: TcpListener, shared: bool, facts: Arc<Facts>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, facts: &Facts) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+async fn answer(request: &Request<Incoming>, peer: IpAddr, facts: &Facts) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let changes = matches!(path, "/reload" | "/shutdown");
+    let is_right = match *request.method() {
+        Method::GET | Method::HEAD => !changes,
+        Method::POST => changes,
+        _ => false,
+    };
+    if !is_right {
         return reply(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned());
     }
-    match request.uri().path() {
+    if changes {
+        let live = facts.live.current();
+        if !control::may(request, peer, live.listen.http_token.as_ref()) {
+            return reply(StatusCode::FORBIDDEN, "only from this machine, or with the token\n".to_owned());
+        }
+        return if path == "/reload" { reload(facts).await } else { shutdown(facts) };
+    }
+    match path {
+        "/" => typed("text/html; charset=utf-8", PAGE.to_owned()),
+        "/api/status" => typed("application/json", facts.dashboard.status(facts).to_string()),
         "/live" => reply(StatusCode::OK, "live\n".to_owned()),
         "/ready" => ready(facts),
-        "/metrics" => {
-            let text =
-                facts.metrics.text(facts.sites.iter().map(|site| site.clients()).sum(), &endpoints(facts));
-            let mut response = reply(StatusCode::OK, text);
-            let kind = hyper::header::HeaderValue::from_static(
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            );
-            response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-            response
-        }
+        "/metrics" => typed(
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            facts.metrics.text(facts.clients(), &endpoints(facts)),
+        ),
         _ => reply(StatusCode::NOT_FOUND, "not found\n".to_owned()),
     }
 }
+
+async fn reload(facts: &Facts) -> Response<Full<Bytes>> {
+    let (sender, outcome) = oneshot::channel();
+    let busy = || reply(StatusCode::SERVICE_UNAVAILABLE, "busy or shutting down\n".to_owned());
+    if facts.control.try_send(Control::Reload(sender)).is_err() {
+        return busy();
+    }
+    match tokio::time::timeout(RELOAD_MAX, outcome).await {
+        Ok(Ok(Ok(text))) => reply(StatusCode::OK, text + "\n"),
+        Ok(Ok(Err(mistakes))) => reply(StatusCode::UNPROCESSABLE_ENTITY, mistakes + "\n"),
+        _ => busy(),
+    }
+}
+
+fn shutdown(facts: &Facts) -> Response<Full<Bytes>> {
+    match facts.control.try_send(Control::Shutdown) {
+        Ok(()) => reply(StatusCode::ACCEPTED, "shutting down\n".to_owned()),
+        Err(_) => reply(StatusCode::SERVICE_UNAVAILABLE, "busy or shutting down\n".to_owned()),
+    }
+}
+
+/// A page of some other type than plain text, which loads nothing from elsewhere.
+fn typed(kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = reply(StatusCode::OK, text);
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    response.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
+/// What the dashboard may load: what is in it, and what it asks us.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'";
+
+/// How long a reload may take.
+const RELOAD_MAX: Duration = Duration::from_secs(10);
 
 fn reply(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));

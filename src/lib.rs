@@ -9,6 +9,7 @@
 
 pub mod catalog;
 pub mod config;
+pub mod dashboard;
 pub mod discovery;
 pub mod explain;
 pub mod healthcheck;

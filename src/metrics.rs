@@ -91,6 +91,23 @@ impl ClusterCounters {
         }
     }
 
+    /// How many requests ran where and why, those that there were.
+    pub fn statements(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        ["replica", "primary"].into_iter().zip(&self.statements).flat_map(|(target, of)| {
+            let count =
+                move |(reason, counter): (&Reason, &Counter)| (target, reason.as_str(), counter.get());
+            Reason::ALL.iter().zip(of).map(count).filter(|(_, _, count)| *count > 0)
+        })
+    }
+
+    /// How many sessions keep their backend now, and ever did, by what for; those that there were.
+    pub fn pins(&self) -> impl Iterator<Item = (&'static str, i64, u64)> {
+        let count = |((_, reason), (_, now, ever)): ((Held, _), &(Held, Gauge, Counter))| {
+            (reason, now.get(), ever.get())
+        };
+        Held::ALL.into_iter().zip(&self.pinned).map(count).filter(|(_, _, ever)| *ever > 0)
+    }
+
     /// A replica refused a statement, which ran on the primary then.
     pub fn second_chance(&self) {
         self.second_chances.inc();

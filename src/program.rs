@@ -5,7 +5,8 @@
 //! after `shutdown_timeout` whoever is left is cut off. A second signal exits at once.
 
 use crate::config::{self, Live, Snapshot};
-use crate::http::{self, Facts, Site};
+use crate::dashboard::Dashboard;
+use crate::http::{self, Control, Facts, Site};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// One thread for two cores. Three quarters of a proxy's time are the kernel's, much of which is spent on other
 /// cores, and workers that outnumber the work wake one another: at 16 clients on two cores a second one cost a sixth
@@ -89,6 +90,7 @@ struct Program {
     metrics: Arc<Metrics>,
     places: Arc<Places>,
     log: Log,
+    dashboard: Arc<Dashboard>,
     stop: watch::Sender<bool>,
     draining: watch::Sender<bool>,
 }
@@ -106,10 +108,12 @@ async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), St
         draining: watch::Sender::new(false),
         live,
         metrics,
+        dashboard: Arc::default(),
     };
-    let bound = program.listen(&snapshot, inherited).await?;
+    let (control, mut asked) = mpsc::channel(1);
+    let bound = program.listen(&snapshot, inherited, control).await?;
     let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+    let (changed, mut changes) = mpsc::channel(1);
     if snapshot.general.watch_config {
         tokio::spawn(config::watch(Arc::clone(&program.live), move || {
             let _ = changed.try_send(());
@@ -130,8 +134,12 @@ async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), St
     tokio::spawn(supervisor::watchdog());
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => program.reload(&status),
-            Some(()) = changes.recv() => program.reload(&status),
+            _ = signals.hangup.recv() => drop(program.reload(&status)),
+            Some(()) = changes.recv() => drop(program.reload(&status)),
+            Some(control) = asked.recv() => match control {
+                Control::Reload(answer) => drop(answer.send(program.reload(&status))),
+                Control::Shutdown => break,
+            },
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -162,7 +170,12 @@ impl Signals {
 
 impl Program {
     /// Opens everything that is to be open. Returns where, for people.
-    async fn listen(&self, snapshot: &Snapshot, mut inherited: Inherited) -> Result<String, String> {
+    async fn listen(
+        &self,
+        snapshot: &Snapshot,
+        mut inherited: Inherited,
+        control: mpsc::Sender<Control>,
+    ) -> Result<String, String> {
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
         let postgres = snapshot.listen.postgres.clone().into_iter().chain(unix);
         let mysql = snapshot.listen.mysql.clone();
@@ -176,11 +189,14 @@ impl Program {
                 sites: self.sites().to_vec(),
                 metrics: Arc::clone(&self.metrics),
                 stopping: self.draining.subscribe(),
+                live: Arc::clone(&self.live),
+                dashboard: Arc::clone(&self.dashboard),
+                control,
             };
+            let facts = Arc::new(facts);
+            tokio::spawn(Arc::clone(&self.dashboard).watch(Arc::clone(&facts)));
             match opened.map_err(|error| error.to_string())? {
-                Socket::Tcp(listener) => {
-                    tokio::spawn(http::run(listener, snapshot.listen.reuse_port, Arc::new(facts)))
-                }
+                Socket::Tcp(listener) => tokio::spawn(http::run(listener, snapshot.listen.reuse_port, facts)),
                 Socket::Unix(..) => return Err("listen.http: HTTP is served on TCP alone".to_owned()),
             };
         }
@@ -201,14 +217,16 @@ impl Program {
     }
 
     /// Puts the file's present contents to work, or says what is wrong with them. `status` is what
-    /// the supervisor is told when that is done.
-    fn reload(&self, status: &str) {
+    /// the supervisor is told when that is done. Returns what came of it, for people.
+    fn reload(&self, status: &str) -> Result<String, String> {
         supervisor::reloading();
-        self.try_reload();
+        let outcome = self.try_reload();
         supervisor::ready(status);
+        self.dashboard.reloaded(outcome.clone());
+        outcome
     }
 
-    fn try_reload(&self) {
+    fn try_reload(&self) -> Result<String, String> {
         // Keys and certificates are part of the configuration: nothing changes if they cannot be
         // put to work.
         let put_to_work = |snapshot: &Arc<Snapshot>| {
@@ -221,15 +239,28 @@ impl Program {
         };
         match self.live.reload_if(put_to_work) {
             Ok((report, ())) => {
-                self.metrics.reloaded("applied", report.generation);
-                tracing::info!(generation = report.generation, changed = ?report.changed, "reloaded");
-                for kept in report.kept {
-                    tracing::warn!("{kept}");
+                let generation = report.generation;
+                self.metrics.reloaded("applied", generation);
+                for line in &report.changed {
+                    tracing::info!(generation, "changed: {line}");
                 }
+                for kept in &report.kept {
+                    tracing::warn!(generation, "{kept}");
+                }
+                let hash = format!("{:016x}", self.live.peek().hash);
+                tracing::info!(generation, hash, changes = report.changed.len(), "reloaded");
+                let lines = if report.changed.is_empty() {
+                    vec!["nothing changed".to_owned()]
+                } else {
+                    report.changed
+                };
+                let lines: Vec<_> = lines.into_iter().chain(report.kept).collect();
+                Ok(format!("generation {generation}: {}", lines.join("; ")))
             }
             Err(mistakes) => {
                 self.metrics.reloaded("rejected", self.postgres.directory.generation());
                 tracing::error!("the configuration is not valid, the one before stays in force\n{mistakes}");
+                Err(mistakes.to_string())
             }
         }
     }
@@ -238,6 +269,7 @@ impl Program {
     async fn drain(&self) {
         let general = self.live.current().general.clone();
         self.draining.send_replace(true);
+        self.dashboard.event("warn", "shutting down".to_owned());
         tracing::info!(clients = self.clients(), "stopping");
         supervisor::stopping(self.clients());
         tokio::time::sleep(general.shutdown_delay).await;

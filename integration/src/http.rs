@@ -10,9 +10,21 @@ use std::time::Duration;
 /// # Errors
 /// When nothing answers there.
 pub fn read(port: u16, path: &str) -> io::Result<(u16, String)> {
+    ask(port, "GET", path)
+}
+
+/// Status and body of a POST on loopback.
+///
+/// # Errors
+/// When nothing answers there.
+pub fn post(port: u16, path: &str) -> io::Result<(u16, String)> {
+    ask(port, "POST", path)
+}
+
+fn ask(port: u16, method: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);

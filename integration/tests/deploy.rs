@@ -1,15 +1,17 @@
 //! What `deploy/` holds is taken by the tools that will read it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use integration::config::Endpoint;
 use integration::paths::{self, Scratch};
-use integration::{Config, http, until};
+use integration::process::Process;
+use integration::{Cluster, Config, Proxy, http, keeper, until};
 
 /// Where the folders of `deploy/` start.
 fn root() -> PathBuf {
@@ -120,6 +122,7 @@ fn the_static_binary_serves_from_an_empty_root() {
     run(inside(&["check"]).args(config_file));
     let mut process =
         inside(&config_file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    keeper::keep(Process::of(process.id()).expect("it was not waited for"));
     until("it is live", Duration::from_secs(20), || {
         http::read(config.http, "/live").ok().filter(|(status, _)| *status == 200)
     });
@@ -132,4 +135,71 @@ fn the_static_binary_serves_from_an_empty_root() {
     left.sort();
     assert_eq!(left, ["splitpool", "splitpool.toml"], "it wrote something");
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
+}
+
+/// The names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts = text.match_indices("splitpool_").map(|(at, _)| at);
+    starts.map(|at| text[at..].chars().take_while(|c| is_part(*c)).collect()).collect()
+}
+
+#[test]
+fn every_metric_of_the_rules_and_the_dashboard_exists() {
+    let cluster = Cluster::start(0);
+    let extra = "\n[clusters.main.discovery]\npatroni = \"127.0.0.1:1\"\n".to_owned();
+    let proxy = Proxy::start(Config { extra, ..Config::of(&cluster).text("pool_mode", "statement") });
+    proxy.await_reads_on(&[cluster.primary.port()]);
+    // One error that a client is told: what has no series yet is not there at all.
+    assert!(proxy.session().query("BEGIN").error.is_some());
+    let metrics = until("endpoints are looked for", Duration::from_secs(20), || {
+        let text = proxy.http("/metrics").1;
+        text.contains("splitpool_discovery_stale{").then_some(text)
+    });
+    // What is counted by events that have not been is there by name alone; counters end in _total there, too.
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').expect("a name and a kind");
+        match kind {
+            "counter" => known.insert(format!("{name}_total")),
+            "histogram" => {
+                ["_bucket", "_sum", "_count"].iter().all(|end| known.insert(format!("{name}{end}")))
+            }
+            _ => known.insert(name.to_owned()),
+        };
+    }
+    let root = root();
+    for file in ["deploy/prometheus/alerts.yml", "deploy/grafana/dashboards/splitpool.json"] {
+        let text = fs::read_to_string(root.join(file)).expect(file);
+        let wanted = named(&text);
+        assert!(wanted.len() > 5, "{file} names {wanted:?}");
+        let missing: Vec<_> = wanted.difference(&known).collect();
+        assert!(missing.is_empty(), "{file} names what /metrics has not: {missing:?}\n{known:?}");
+    }
+    run(Command::new("promtool").args(["check", "rules"]).arg(root.join("deploy/prometheus/alerts.yml")));
+    run(Command::new("promtool")
+        .args(["check", "config"])
+        .arg(root.join("deploy/prometheus/prometheus.yml")));
+    run(python().args(["-m", "json.tool"]).arg(root.join("deploy/grafana/dashboards/splitpool.json")));
+}
+
+#[test]
+fn it_is_small_and_ready_at_once() {
+    let cluster = Cluster::start(2);
+    let begun = Instant::now();
+    let proxy = Proxy::start(Config::of(&cluster));
+    let took = begun.elapsed();
+    assert_eq!(proxy.http("/ready").0, 200);
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.process().id())).expect("it runs");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
+    let resident: u64 = resident.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    let size = fs::metadata(paths::splitpool()).expect("it is there").len();
+    println!("ready after {took:?}, {resident} KiB resident, a binary of {} KiB", size / 1024);
+    // Debug builds are neither small nor fast.
+    if paths::splitpool().components().any(|part| part.as_os_str() == "release") {
+        assert!(resident < 15 * 1024, "{resident} KiB");
+        assert!(size < 25 * 1024 * 1024, "{size} bytes");
+        // Ten times what it takes on an idle machine: this one runs other tests besides.
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
 }

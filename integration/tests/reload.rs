@@ -272,3 +272,44 @@ fn how_many_clients_and_which_log_lines_change_without_a_restart() {
     });
     assert!(!stage.proxy.log()[written..].contains("INFO"), "{}", &stage.proxy.log()[written..]);
 }
+
+#[test]
+fn a_thousand_swaps_under_load_cost_no_client_an_error() {
+    let cluster = Cluster::start(1);
+    cluster.prepare(SCHEMA);
+    let config = Config { listen: "auth = \"trust\"\n".to_owned(), ..Config::of(&cluster) };
+    let mut proxy = Proxy::start_in_volume(config.clone());
+    proxy.await_cluster(&cluster);
+    // Each swap changes something: a pool's size, an endpoint, a secret, a user who comes and goes.
+    let swapped = |round: usize| {
+        let mut next = config.clone().raw("pool_size", &(10 + round % 7).to_string());
+        if round.is_multiple_of(5) {
+            next.endpoints.pop();
+        }
+        if round.is_multiple_of(3) {
+            next.users.push((format!("guest{round}"), format!("canary-{round}")));
+        }
+        next.listen += &format!("http_token = \"canary-token-{round}\"\n");
+        next
+    };
+    let port = proxy.port();
+    let (done, failed) = under_load(port, || {
+        for round in 1..=1000 {
+            proxy.swap_volume(swapped(round));
+            // Asked for, so that none is skipped; the watch on the volume reloads besides.
+            let (status, said) = integration::http::post(proxy.config().http, "/reload").expect("it answers");
+            assert_eq!(status, 200, "{said}");
+        }
+    });
+    assert!(done > 1000 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+    // The last one is in force, every one had a number, and what changed was told without its secrets.
+    let generation = proxy.metrics().sum("splitpool_config_generation", &[]);
+    assert_eq!(generation, 1001.0);
+    let log = proxy.log();
+    assert!(log.contains("changed: clusters.main.pool_size: 15 -> 16"), "no diff in the log");
+    assert!(
+        log.contains("changed: users.guest999: added") && log.contains("changed: users.guest999: removed")
+    );
+    assert!(log.contains("changed: listen.http_token: changed"));
+    assert!(!log.contains("canary"), "a secret is in the log");
+}

@@ -36,6 +36,11 @@ pub(super) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
             lines.push(format!("{key}: {was} -> {value}"));
         }
     }
+    if old.listen.http_token != new.listen.http_token
+        && old.settings.get("listen.http_token") == new.settings.get("listen.http_token")
+    {
+        lines.push("listen.http_token: changed".to_owned());
+    }
     for (path, print) in &new.files {
         if old.files.get(path).is_some_and(|was| was != print) {
             lines.push(format!("{}: new contents", path.display()));

@@ -73,6 +73,8 @@ pub struct Listen {
     pub mysql: Option<Address>,
     /// Where metrics, health and the dashboard are served.
     pub http: Option<Address>,
+    /// Whoever has it may change something over HTTP from another machine.
+    pub http_token: Option<Secret>,
     /// Connections that the kernel may hold before they are accepted; 1 to 65535.
     pub backlog: u32,
     /// Whether other processes of the same user may listen on the same TCP addresses.

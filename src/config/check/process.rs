@@ -13,11 +13,15 @@ pub(super) fn listen(mut table: Table<'_>) -> Listen {
         unix: table.get("unix").map(|path: String| path.into()),
         mysql: table.get("mysql"),
         http: table.get("http"),
+        http_token: table.secret("http_token", "http_token_file"),
         backlog: table.or_in("backlog", 1024, 1..=65_535),
         reuse_port: table.or("reuse_port", false),
         auth: table.or("auth", AuthMethod::ScramSha256),
         tls: client_tls(table.table("tls")),
     };
+    if listen.http_token.as_ref().is_some_and(|token| token.expose().is_empty()) {
+        table.wrong("http_token", "must not be empty");
+    }
     if listen.unix.as_ref().is_some_and(|path| !path.is_absolute()) {
         table.wrong("unix", "must be an absolute path");
     }
