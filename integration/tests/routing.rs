@@ -190,6 +190,34 @@ fn a_read_only_transaction_stays_in_one_place() {
 }
 
 #[test]
+fn no_lock_is_taken_where_it_locks_nothing() {
+    let stage = stage();
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let held = || -> Vec<String> { stage.cluster.servers().map(|server| server.value(locks)).collect() };
+    for lock in
+        ["pg_advisory_lock", "pg_advisory_xact_lock", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"]
+    {
+        let take = format!("SELECT {lock}(4711)");
+        // What it has read it cannot read again elsewhere: it stays on its replica, and takes no lock.
+        let mut wire = stage.proxy.session();
+        wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").ok();
+        assert_ne!(wire.value("SELECT inet_server_port()"), stage.cluster.primary.port().to_string());
+        let reply = wire.execute(&take, &[]);
+        assert_eq!((reply.code(), reply.status), ("0A000", b'E'), "{lock}");
+        assert_eq!(held(), ["0", "0", "0"], "{lock}");
+        assert_eq!(wire.query("SELECT 1").code(), "25P02");
+        assert_eq!(wire.query("COMMIT").tags, ["ROLLBACK"]);
+        // A transaction that sees what is committed meanwhile goes on where the lock is one.
+        wire.query("BEGIN READ ONLY").ok();
+        wire.query("SELECT 1").ok();
+        wire.query(&take).ok();
+        assert_eq!(held(), ["1", "0", "0"], "{lock}");
+        wire.query("COMMIT; SELECT pg_advisory_unlock_all()").ok();
+        assert_eq!(held(), ["0", "0", "0"], "{lock}");
+    }
+}
+
+#[test]
 fn a_batch_is_routed_as_a_whole() {
     let Stage { cluster, proxy } = stage();
     let mut wire = proxy.session();

@@ -1,14 +1,16 @@
-//! Refuses what the operator does not want sessions to be bound by.
+//! Refuses what the operator does not want sessions to be bound by, and what would only seem to be done.
 //!
 //! Inside a transaction the database must fail it as well, so that both sides agree on its end.
 
 use super::errand;
+use super::judge::Judgement;
 use super::request::Request;
 use super::{End, Session};
 use protocol::fault::Cause;
 use protocol::own::Errand;
 use protocol::tracker::{Tracker, TxnStatus};
 use protocol::{Fault, Held, Protocol};
+use router::{Effects, Reason};
 
 impl<P: Protocol> Session<P> {
     /// The operator does not want a session to be bound by this.
@@ -22,6 +24,28 @@ impl<P: Protocol> Session<P> {
         let fault = Fault::error(Cause::NotSupported, message).hint(
             "The statement would tie a session to one database connection; see pins in the configuration.",
         );
+        self.refuse_as_failed(fault, request).await
+    }
+
+    /// Whether a lock would be taken where it locks nothing: on a replica, in a transaction that cannot be moved.
+    pub(super) fn locks_in_vain(&self, judged: &Judgement) -> bool {
+        let locks = judged.reason == Reason::AdvisoryLock || judged.effects.contains(Effects::ADVISORY_LOCK);
+        let stays = self.tracker.txn() == TxnStatus::Open && !self.on_primary && !self.opening.is_open();
+        locks && stays && self.lease.is_some()
+    }
+
+    /// See `locks_in_vain`.
+    pub(super) async fn refuse_lock(&mut self, request: Request) -> Result<(), End> {
+        let fault = Fault::error(
+            Cause::NotSupported,
+            "this read-only transaction runs on a replica, where locks lock nothing",
+        )
+        .hint("Begin it without READ ONLY, or with READ COMMITTED: then it is moved to the primary.");
+        self.refuse_as_failed(fault, request).await
+    }
+
+    /// As `refuse`; an open transaction fails by it.
+    async fn refuse_as_failed(&mut self, fault: Fault, request: Request) -> Result<(), End> {
         if self.tracker.txn() != TxnStatus::Open || !request.whole {
             return self.refuse(fault, request).await;
         }

@@ -73,6 +73,9 @@ impl<P: Protocol> Session<P> {
         if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
             return self.refuse_pin(hold::would_hold(judged.effects), request).await;
         }
+        if self.locks_in_vain(&judged) {
+            return self.refuse_lock(request).await;
+        }
         self.remember(&mut judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());

@@ -9,6 +9,9 @@ use crate::own::Inspection;
 use crate::{Held, Settings};
 use hashbrown::HashMap;
 
+/// Stands for an unnamed statement that may be anybody's: it is closed before a client could reach it.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
 /// How many statements are kept prepared on one connection. The oldest use goes first.
 pub const PREPARED_MAX: usize = 200;
 
@@ -39,7 +42,7 @@ pub struct PgMemory {
     /// Statements that are to be closed before they are prepared once more.
     stale: Vec<u64>,
     deaf: bool,
-    /// The number of the text that its unnamed statement holds, 0 for none or unknown.
+    /// The number of the text that its unnamed statement holds; 0 for none, `UNKNOWN` if nobody can say.
     pub(super) unnamed: u64,
 }
 
@@ -92,7 +95,7 @@ impl PgMemory {
     pub(super) fn spoils(&mut self, number: u64) {
         self.forgets(number);
         if self.unnamed == number {
-            self.unnamed = 0;
+            self.unnamed = UNKNOWN;
         } else if !self.stale.contains(&number) {
             self.stale.push(number);
         }
@@ -103,11 +106,10 @@ impl PgMemory {
         self.stale.pop()
     }
 
-    /// All prepared statements are gone.
+    /// All prepared statements that have a name are gone; the unnamed one is no affair of DEALLOCATE ALL.
     pub(super) fn deallocated(&mut self) {
         self.prepared.clear();
         self.stale.clear();
-        self.unnamed = 0;
     }
 }
 
@@ -158,6 +160,7 @@ impl crate::tracker::Memory for PgMemory {
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.deallocated();
+        self.unnamed = 0;
     }
 
     fn reported(&self) -> &[(String, String)] {

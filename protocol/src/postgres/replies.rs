@@ -71,7 +71,7 @@ impl PgTracker {
 
     fn closed(&mut self) -> Result<Verdict, ProtocolError> {
         match self.owed.pop_front() {
-            Some(Owed::Close { ours: true }) => Ok(Verdict::Swallow),
+            Some(Owed::Close { ours: true, .. }) => Ok(Verdict::Swallow),
             Some(Owed::Close { .. }) => Ok(Verdict::Relay),
             _ => Err(UNASKED),
         }
@@ -104,12 +104,11 @@ impl PgTracker {
     }
 
     fn complete(&mut self, seen: &[u8], memory: &mut PgMemory) -> Result<Verdict, ProtocolError> {
-        // Both also destroy the statements that were prepared through the protocol.
+        // Both also destroy the statements that were prepared through the protocol, under a name.
         if matches!(seen, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
             self.discarded |= seen == b"DISCARD ALL\0";
             memory.deallocated();
             self.named.clear();
-            self.unnamed.number = 0;
             self.unkept = 0;
         }
         self.executed()

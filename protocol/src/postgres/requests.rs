@@ -164,8 +164,7 @@ impl PgTracker {
 
     fn close_named(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
         if name.is_empty() {
-            self.unnamed.number = 0;
-            self.unnamed.tail.clear();
+            self.set_unnamed(0, &[]);
         }
         self.named.remove(name)
     }
@@ -234,7 +233,7 @@ impl PgTracker {
             b'D' => self.owed.push_back(Owed::Describe { number: 0 }),
             b'E' => self.owed.push_back(Owed::Execute),
             b'C' if part.body.first() == Some(&b'S') => return self.close(part, memory, out),
-            b'C' => self.owed.push_back(Owed::Close { ours: false }),
+            b'C' => self.owed.push_back(Owed::Close { ours: false, unnamed: false }),
             b'c' | b'f' => self.owed.push_back(Owed::CopyEnd),
             _ => {}
         }
@@ -252,11 +251,7 @@ impl PgTracker {
         let Some((name, tail)) = split_text(part.body) else { return Err(malformed()) };
         if name.is_empty() {
             let number = self.registry.fresh_number();
-            self.unnamed.number = number;
-            self.unnamed.tail.clear();
-            if !cut {
-                self.unnamed.tail.extend_from_slice(tail);
-            }
+            self.set_unnamed(number, if cut { &[] } else { tail });
             memory.unnamed = number;
             self.owed.push_back(Owed::Parse { number, unnamed: true, ours: false, name: None });
             out.extend_from_slice(part.whole);
@@ -346,12 +341,12 @@ impl PgTracker {
         let closed = self.close_named(name);
         if name.is_empty() {
             memory.unnamed = 0;
-            self.owed.push_back(Owed::Close { ours: false });
+            self.owed.push_back(Owed::Close { ours: false, unnamed: true });
             out.extend_from_slice(part.whole);
         } else if let Some(unkept) = closed.as_ref().filter(|statement| statement.tail.is_empty()) {
             self.unkept = self.unkept.saturating_sub(1);
             memory.forgets(unkept.number);
-            self.owed.push_back(Owed::Close { ours: false });
+            self.owed.push_back(Owed::Close { ours: false, unnamed: false });
             rename(part, b"S", unkept.number, behind, out);
         } else {
             self.owed.push_back(Owed::LocalClose { name: name.into(), statement: closed });
@@ -397,7 +392,7 @@ impl PgTracker {
             // There is none: make sure that the backend has none either.
             if memory.unnamed != 0 {
                 memory.unnamed = 0;
-                self.owed.push_back(Owed::Close { ours: true });
+                self.owed.push_back(Owed::Close { ours: true, unnamed: true });
                 out.extend_from_slice(b"C\0\0\0\x06S\0");
             }
             return;
@@ -417,7 +412,7 @@ impl PgTracker {
     }
 
     fn close_ours(&mut self, number: u64, out: &mut Vec<u8>) {
-        self.owed.push_back(Owed::Close { ours: true });
+        self.owed.push_back(Owed::Close { ours: true, unnamed: false });
         let at = frame::begin(out, b'C');
         out.push(b'S');
         put_name(out, number);

@@ -7,6 +7,7 @@
 //! Invariant: `owed` holds, in order, one entry for each message that was sent and whose
 //! answer has not been seen, so that what we slip in can be told from what the client asked.
 
+use super::memory::UNKNOWN;
 use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
 use crate::handshake::Greeting;
@@ -15,6 +16,9 @@ use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// A Parse message longer than this is not kept once it is replaced.
+const UNNAMED_KEPT: usize = 2048;
 
 /// How many answers may be owed at once. A backend flushes long before this many are due.
 pub(super) const OWED_MAX: usize = 131_072;
@@ -31,7 +35,7 @@ pub(super) enum Owed {
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// CloseComplete.
-    Close { ours: bool },
+    Close { ours: bool, unnamed: bool },
     /// ParseComplete that we say ourselves: the backend has the statement already.
     LocalParse { name: Box<[u8]> },
     /// CloseComplete that we say ourselves: the backend keeps the statement for others.
@@ -49,6 +53,11 @@ pub(super) enum Owed {
 }
 
 impl Owed {
+    /// Whether what this answers replaces or destroys the backend's unnamed statement.
+    fn changes_unnamed(&self) -> bool {
+        matches!(self, Self::Parse { unnamed: true, .. } | Self::Close { unnamed: true, .. } | Self::Query)
+    }
+
     /// Whether this ends with ReadyForQuery.
     fn ends_ready(&self) -> bool {
         matches!(self, Self::Sync | Self::Query | Self::Function | Self::Flush)
@@ -74,6 +83,8 @@ pub struct PgTracker {
     pub(super) dropping: usize,
     pub(super) named: HashMap<Box<[u8]>, Arc<Statement>, foldhash::fast::RandomState>,
     pub(super) unnamed: Unnamed,
+    /// The one before it, which is still there if the message that replaced it is skipped.
+    pub(super) unnamed_before: Unnamed,
     /// Names that the request under way has prepared: void if it must be sent once more.
     pub(super) fresh_names: Vec<Box<[u8]>>,
     /// Statements whose text was too large to keep: they live on one backend only.
@@ -135,23 +146,48 @@ impl PgTracker {
         }
     }
 
-    /// An answer will never come: takes back what was believed when the question was sent.
-    pub(super) fn undo(&mut self, owed: Owed, memory: Option<&mut PgMemory>) {
+    /// The client replaces its unnamed statement, or closes it.
+    pub(super) fn set_unnamed(&mut self, number: u64, tail: &[u8]) {
+        std::mem::swap(&mut self.unnamed, &mut self.unnamed_before);
+        self.unnamed.number = number;
+        self.unnamed.tail.clear();
+        self.unnamed.tail.extend_from_slice(tail);
+        // A large one is not kept for the case that never comes.
+        if self.unnamed_before.tail.capacity() > UNNAMED_KEPT {
+            self.unnamed_before = Unnamed::default();
+        }
+    }
+
+    /// The message that set the unnamed statement to this was not heeded: one that was `skipped` has not
+    /// destroyed the one before it either.
+    fn unset_unnamed(&mut self, number: u64, skipped: bool) {
+        if self.unnamed_before.number == number {
+            self.unnamed_before.number = 0;
+        }
+        if self.unnamed.number == number {
+            self.unnamed.number = 0;
+            if skipped {
+                std::mem::swap(&mut self.unnamed, &mut self.unnamed_before);
+            }
+        }
+    }
+
+    /// An answer will never come: takes back what was believed when the question was sent. A message may have
+    /// been `skipped`, or be the one that failed.
+    pub(super) fn undo(&mut self, owed: Owed, memory: Option<&mut PgMemory>, skipped: bool) {
         match owed {
-            Owed::Parse { number, unnamed, name, .. } => {
+            Owed::Parse { number, unnamed, name, ours } => {
                 if let Some(memory) = memory {
                     memory.forgets(number);
-                    if unnamed {
-                        memory.unnamed = 0;
-                    }
                 }
-                if unnamed && self.unnamed.number == number {
-                    self.unnamed.number = 0;
+                if unnamed && !ours {
+                    self.unset_unnamed(number, skipped);
                 }
                 if let Some(name) = name {
                     self.named.remove(&name);
                 }
             }
+            Owed::Close { unnamed: true, ours: false } if skipped => self.unset_unnamed(0, true),
             Owed::LocalParse { name } => {
                 self.named.remove(&name);
             }
@@ -165,14 +201,20 @@ impl PgTracker {
     /// A message of a batch failed: the backend answers nothing more up to the next Sync.
     pub(super) fn fail_batch(&mut self, memory: &mut PgMemory) {
         self.copy_in = false;
-        while let Some(front) = self.owed.front() {
-            if matches!(front, Owed::Sync | Owed::Flush) {
-                self.flush_failed = matches!(front, Owed::Flush);
-                return;
+        let ends = |owed: &Owed| matches!(owed, Owed::Sync | Owed::Flush);
+        let end = self.owed.iter().position(ends);
+        // The last is taken back first: what it did, it did to what those before it had done.
+        for at in (0..end.unwrap_or(self.owed.len())).rev() {
+            let Some(owed) = self.owed.remove(at) else { continue };
+            // What was sent to replace or close it may have been skipped.
+            if owed.changes_unnamed() {
+                memory.unnamed = UNKNOWN;
             }
-            if let Some(owed) = self.owed.pop_front() {
-                self.undo(owed, Some(memory));
-            }
+            self.undo(owed, Some(memory), at > 0);
+        }
+        if let Some(front) = self.owed.front() {
+            self.flush_failed = matches!(front, Owed::Flush);
+            return;
         }
         self.skipping = true;
         self.open = true;
@@ -212,6 +254,7 @@ impl Tracker for PgTracker {
             dropping: 0,
             named: HashMap::default(),
             unnamed: Unnamed::default(),
+            unnamed_before: Unnamed::default(),
             fresh_names: Vec::new(),
             unkept: 0,
             owed: VecDeque::new(),
@@ -329,7 +372,7 @@ impl Tracker for PgTracker {
     fn rewind(&mut self) -> bool {
         let waits = self.owed.iter().any(Owed::ends_ready);
         while let Some(owed) = self.owed.pop_back() {
-            self.undo(owed, None);
+            self.undo(owed, None, true);
         }
         for name in self.fresh_names.drain(..) {
             self.named.remove(&name);
