@@ -4,7 +4,7 @@
 //! (`session`), which asks the router where each request goes, leases a backend from the
 //! pool, and relays. `service` puts the configuration (`config`) to work and swaps it;
 //! `catalog` keeps what the router must know of functions; `http` and `metrics` tell
-//! operators; `discovery` finds endpoints; `supervisor` and `healthcheck` speak with what starts and watches the process;
+//! operators; `traces` tells a collector; `discovery` finds endpoints; `supervisor` and `healthcheck` speak with what starts and watches the process;
 //! `sockets` opens what clients come to; `wing` binds what serves one database; `program` starts and stops it all.
 
 pub mod catalog;
@@ -27,4 +27,6 @@ pub mod service;
 pub mod session;
 pub mod sockets;
 pub mod supervisor;
+pub mod traces;
+pub mod web;
 pub mod wing;

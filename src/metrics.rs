@@ -60,11 +60,12 @@ pub struct Metrics {
     clusters: Mutex<HashMap<String, Arc<ClusterCounters>>>,
     sessions: Gauge,
     generation: Gauge,
-    reloads: Family<ReloadLabels, Counter>,
+    reloads: Family<OutcomeLabels, Counter>,
+    spans: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReloadLabels {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -171,6 +172,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             generation: Gauge::default(),
             reloads: Family::default(),
+            spans: Family::default(),
             registry: Mutex::default(),
         };
         registry.register("statements", "Requests by where they ran and why", new.statements.clone());
@@ -204,6 +206,7 @@ impl Default for Metrics {
             new.generation.clone(),
         );
         registry.register("config_reloads", "Reloads by outcome", new.reloads.clone());
+        registry.register("spans", "Spans of traces by what became of them", new.spans.clone());
         Self { registry: Mutex::new(registry), ..new }
     }
 }
@@ -249,8 +252,13 @@ impl Metrics {
 
     /// A reload was tried.
     pub fn reloaded(&self, outcome: &'static str, generation: u64) {
-        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+        self.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// Spans were sent, or dropped.
+    pub fn spans(&self, outcome: &'static str, count: usize) {
+        self.spans.get_or_create(&OutcomeLabels { outcome }).inc_by(count as u64);
     }
 
     /// Everything, as Prometheus reads it. `sessions` are the clients now; `rest` is appended

@@ -10,6 +10,7 @@ use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
 use crate::metrics::{ClusterCounters, Metrics};
 use crate::session::alarm::Bounds;
+use crate::traces::Tracer;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings, Want};
@@ -47,6 +48,7 @@ pub struct Service<P: Protocol> {
     pub(crate) pins: config::Pins,
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
     pub(crate) sequences_asked: AtomicBool,
 }
@@ -81,6 +83,7 @@ type Services<P> = HashMap<(String, String, u32), Arc<Service<P>>>;
 struct Edition<P: Protocol> {
     snapshot: Arc<Snapshot>,
     clusters: BTreeMap<String, Arc<Running<P>>>,
+    tracer: Option<Arc<Tracer>>,
     services: Mutex<Services<P>>,
     verifiers: Mutex<HashMap<String, Arc<Verifier>>>,
 }
@@ -112,7 +115,7 @@ impl<P: Protocol> Directory<P> {
     /// # Errors
     /// What of it cannot be put to work, as a sentence.
     pub fn start(trade: Trade, snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let edition = Edition::build(trade, snapshot, &BTreeMap::new(), &metrics)?;
+        let edition = Edition::build(trade, snapshot, None, &metrics)?;
         let generation = AtomicU64::new(edition.snapshot.generation);
         let mock_secret = Arc::new(crate::random::bytes().ok_or("the system gives no randomness")?);
         let (edition, announced) = (ArcSwap::from_pointee(edition), ArcSwap::default());
@@ -124,7 +127,7 @@ impl<P: Protocol> Directory<P> {
     /// # Errors
     /// What of it cannot be put to work, as a sentence.
     pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        let edition = Edition::build(self.trade, snapshot, &self.edition.load().clusters, &self.metrics)?;
+        let edition = Edition::build(self.trade, snapshot, Some(&self.edition.load()), &self.metrics)?;
         let generation = edition.snapshot.generation;
         self.edition.store(Arc::new(edition));
         self.generation.store(generation, Ordering::Release);
@@ -203,7 +206,7 @@ impl<P: Protocol> Edition<P> {
     fn build(
         trade: Trade,
         snapshot: Arc<Snapshot>,
-        before: &BTreeMap<String, Arc<Running<P>>>,
+        before: Option<&Self>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
         let mut plans = Vec::new();
@@ -213,7 +216,7 @@ impl<P: Protocol> Edition<P> {
         }
         let mut clusters = BTreeMap::new();
         for (config, settings, rules) in plans {
-            let running = match before.get(&config.name) {
+            let running = match before.and_then(|before| before.clusters.get(&config.name)) {
                 Some(running) => {
                     running.members.apply(config, settings, &running.counters);
                     Arc::new(Running::over(running, config, rules))
@@ -222,7 +225,9 @@ impl<P: Protocol> Edition<P> {
             };
             clusters.insert(config.name.clone(), running);
         }
-        Ok(Self { snapshot, clusters, services: Mutex::default(), verifiers: Mutex::default() })
+        let tracer = before.and_then(|before| before.tracer.as_ref());
+        let tracer = Tracer::start(&snapshot.general.traces, tracer, metrics);
+        Ok(Self { snapshot, clusters, tracer, services: Mutex::default(), verifiers: Mutex::default() })
     }
 
     fn service(
@@ -239,7 +244,7 @@ impl<P: Protocol> Edition<P> {
         if let Some(service) = self.services.lock().get(&key) {
             return Ok(Arc::clone(service));
         }
-        let service = Arc::new(running.service(config, &place, flavour, &self.snapshot));
+        let service = Arc::new(running.service(config, &place, flavour, self));
         let mut services = self.services.lock();
         // The wildcard lets clients name databases at will: the memory of them is bounded.
         if services.len() >= 4096 {
@@ -289,7 +294,14 @@ impl<P: Protocol> Running<P> {
         }
     }
 
-    fn service(&self, user: &UserConfig, place: &Place<'_>, flavour: u32, snapshot: &Snapshot) -> Service<P> {
+    fn service(
+        &self,
+        user: &UserConfig,
+        place: &Place<'_>,
+        flavour: u32,
+        edition: &Edition<P>,
+    ) -> Service<P> {
+        let snapshot = &edition.snapshot;
         let own = &user.overrides;
         let mode = own.pool_mode.or(place.overrides.pool_mode).unwrap_or(self.config.pool_mode);
         let size = own.pool_size.or(place.overrides.pool_size).unwrap_or(self.config.pool_size);
@@ -329,6 +341,7 @@ impl<P: Protocol> Running<P> {
             pins: self.config.pins,
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
+            tracer: edition.tracer.clone(),
             sequences_asked: AtomicBool::new(false),
         }
     }

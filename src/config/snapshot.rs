@@ -141,6 +141,8 @@ pub struct General {
     pub request_buffer_max: usize,
     /// Log lines.
     pub log: Log,
+    /// Where traces go.
+    pub traces: Traces,
     /// Idle time before TCP asks whether the other side lives; `None` is off.
     pub tcp_keepalive: Option<Duration>,
     /// How long sent bytes may stay unacknowledged; `None` leaves it to the kernel.
@@ -151,6 +153,15 @@ pub struct General {
     pub peers: Vec<Address>,
     /// Whether a change of the file is a reload. Fixed until a restart.
     pub watch_config: bool,
+}
+
+/// `[general.traces]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traces {
+    /// Host and port of a collector that takes OTLP by HTTP; `None` traces nothing.
+    pub endpoint: Option<(String, u16)>,
+    /// What this process is called there.
+    pub service_name: String,
 }
 
 /// `[general.log]`

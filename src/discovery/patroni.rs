@@ -5,17 +5,12 @@
 
 use super::Found;
 use crate::config::Address as Api;
-use http_body_util::{BodyExt, Empty, Limited};
+use crate::web::{self, Question};
+use hyper::Method;
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use pool::net::Address;
 use pool::{EndpointSettings, RoleSetting};
 use serde::Deserialize;
-use tokio::net::TcpStream;
-
-/// Bytes of an answer; a member takes some hundred.
-const ANSWER_MAX: usize = 1 << 20;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -45,7 +40,10 @@ pub(super) async fn members(apis: &[Api]) -> Result<Found, String> {
     let mut empty = None;
     for api in apis {
         let asked = match api {
-            Api::Tcp { host, port } => ask(host, *port).await,
+            Api::Tcp { host, port } => {
+                let (method, body) = (Method::GET, Bytes::new());
+                web::ask(Question { host, port: *port, method, path: "/cluster", body }).await
+            }
             Api::Unix(_) => Err("not on TCP".to_owned()),
         };
         match asked.and_then(|body| read(&body)) {
@@ -55,28 +53,6 @@ pub(super) async fn members(apis: &[Api]) -> Result<Found, String> {
         }
     }
     empty.ok_or_else(|| why.join("; "))
-}
-
-async fn ask(host: &str, port: u16) -> Result<Bytes, String> {
-    let tcp = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(|error| error.to_string())?;
-    let request = Request::get("/cluster").header(hyper::header::HOST, host).body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("answers {}", response.status()));
-        }
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
-    };
-    tokio::pin!(exchange);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        // The connection may be over before the answer is looked at.
-        _ = connection => exchange.await,
-    }
 }
 
 fn read(body: &[u8]) -> Result<Vec<EndpointSettings>, String> {

@@ -270,6 +270,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         held: Held::empty(),
         unseen: Held::empty(),
         shown: Held::empty(),
+        trace: None,
         _place: place,
     })
 }

@@ -23,6 +23,7 @@ mod relay;
 mod request;
 mod settle;
 mod slot;
+mod trace;
 mod wire;
 
 pub use slot::{Registry, Slot};
@@ -95,6 +96,8 @@ pub struct Session<P: Protocol> {
     opening: moving::Opening,
     /// What operators were last told about that.
     shown: Held,
+    /// The statement that is traced, while it runs.
+    trace: Option<Box<crate::traces::Open>>,
     _place: login::Place,
 }
 
@@ -107,7 +110,11 @@ impl<P: Protocol> Session<P> {
                 Ok(next) => next,
                 Err(end) => break end,
             };
-            if let Err(end) = self.request(next).await {
+            let ran = self.request(next).await;
+            if self.trace.is_some() {
+                self.close_trace(ran.is_err());
+            }
+            if let Err(end) = ran {
                 break end;
             }
             self.await_client();

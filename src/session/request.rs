@@ -63,6 +63,9 @@ impl<P: Protocol> Session<P> {
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
         let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong());
+        if self.service.tracer.is_some() {
+            self.open_trace(request.len);
+        }
         if let Some(kill) = judged.kill.filter(|_| request.whole && judged.statements == 1)
             && let Some(key) = P::numbered(kill.number)
         {
@@ -447,8 +450,11 @@ impl<P: Protocol> Session<P> {
         if self.txn_idle() { Reason::Pinned } else { Reason::Transaction }
     }
 
-    fn count(&self, on_primary: bool, reason: Reason) {
+    fn count(&mut self, on_primary: bool, reason: Reason) {
         self.service.counters.statement(on_primary, reason);
+        if self.trace.is_some() {
+            self.trace_route(on_primary, reason);
+        }
     }
 }
 

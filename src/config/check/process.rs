@@ -81,9 +81,24 @@ pub(super) fn general(mut table: Table<'_>) -> General {
         peers: super::addresses(&mut table, "peers"),
         watch_config: table.or("watch_config", true),
         log: log(table.table("log")),
+        traces: traces(table.table("traces")),
     };
     table.close();
     general
+}
+
+fn traces(mut table: Table<'_>) -> Traces {
+    let endpoint = match table.get("endpoint") {
+        Some(Address::Tcp { host, port }) if port != 0 => Some((host, port)),
+        Some(_) => {
+            table.wrong("endpoint", "expected host:port");
+            None
+        }
+        None => None,
+    };
+    let service_name = table.or("service_name", "splitpool".to_owned());
+    table.close();
+    Traces { endpoint, service_name }
 }
 
 fn log(mut table: Table<'_>) -> Log {
