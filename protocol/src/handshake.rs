@@ -97,6 +97,11 @@ pub trait Login: Send {
 
     /// A login that has not seen a byte.
     fn new(terms: Arc<LoginTerms>) -> Self;
+    /// A login on a connection that has signed in before and has these `abilities` and this `key`; what comes next
+    /// is the client's wish to be somebody else. `None` where the protocol knows no such wish.
+    fn again(terms: Arc<LoginTerms>, abilities: u32, key: &Self::CancelKey) -> Option<Self>
+    where
+        Self: Sized;
     /// Appends what the database says first, if it does.
     fn start(&mut self, out: &mut Vec<u8>);
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.

@@ -72,6 +72,10 @@ enum Proof {
 impl Login for PgLogin {
     type CancelKey = CancelKey;
 
+    fn again(_: Arc<LoginTerms>, _: u32, _: &CancelKey) -> Option<Self> {
+        None
+    }
+
     fn new(terms: Arc<LoginTerms>) -> Self {
         Self {
             terms,
