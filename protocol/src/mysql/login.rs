@@ -248,7 +248,8 @@ impl MyLogin {
                 return Err(violation("TLS was asked for that is not offered, or twice"));
             }
             self.phase = Phase::Tls;
-            return Ok(LoginStep::UpgradeTls);
+            // No answer is due: the handshake may have come with the request.
+            return Ok(LoginStep::DirectTls { alpn: None });
         }
         if self.terms.tls_required && !self.tls {
             return Err(Fault::fatal(
