@@ -593,9 +593,14 @@ fn t21_the_statement_before(stage: &Stage) {
             assert_eq!(one.query("SHOW ERRORS").ok().rows[0][1].as_deref(), Some(code), "{name}");
             kind.run(&mut one, sql);
             between();
+            one.query("GET DIAGNOSTICS @n = NUMBER").ok();
+            assert_eq!(one.value("SELECT @n"), "1", "{name}");
+            kind.run(&mut one, sql);
+            between();
+            one.query("GET DIAGNOSTICS @n = NUMBER").ok();
             one.query("GET DIAGNOSTICS CONDITION 1 @state = RETURNED_SQLSTATE, @code = MYSQL_ERRNO").ok();
             assert_eq!(one.value("SELECT concat(@state, ' ', @code)"), format!("{state} {code}"), "{name}");
-            one.query("SET @state = NULL, @code = NULL").ok();
+            one.query("SET @state = NULL, @code = NULL, @n = NULL").ok();
         }
         kind.run(&mut one, "DROP TABLE IF EXISTS t21_never").ok();
         between();

@@ -72,6 +72,8 @@ pub struct Asks {
     pub counts_rows: bool,
     /// Errors and warnings, in any way but by SHOW WARNINGS alone.
     pub diagnostics: bool,
+    /// In a way that leaves them as they are.
+    pub keeps: bool,
 }
 
 impl Asks {
@@ -99,10 +101,11 @@ impl Asks {
         if begins(b"get ") || begins(b"show ") {
             let mut words = front.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
             let known: [&[u8]; 3] = [b"diagnostics", b"errors", b"warnings"];
-            asks.diagnostics |= words
+            asks.keeps = words
                 .by_ref()
                 .take(4)
                 .any(|word| known.iter().any(|known| word.trim_ascii_end().eq_ignore_ascii_case(known)));
+            asks.diagnostics |= asks.keeps;
         }
         asks
     }
@@ -259,7 +262,7 @@ mod tests {
         let insert_id = Asks { insert_id: true, ..Asks::default() };
         let row_count = Asks { row_count: true, ..Asks::default() };
         let counts_rows = Asks { counts_rows: true, ..Asks::default() };
-        let diagnostics = Asks { diagnostics: true, ..Asks::default() };
+        let diagnostics = Asks { diagnostics: true, keeps: true, ..Asks::default() };
         for (text, asks) in [
             ("SELECT LAST_INSERT_ID()", insert_id),
             ("last_insert_id", insert_id),

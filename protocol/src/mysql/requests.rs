@@ -312,7 +312,6 @@ impl MyTracker {
     /// Brings the backend to what the session's last statement left, as far as it is asked for, and forgets what
     /// is not.
     fn bring(&mut self, asks: Asks, memory: &mut MyMemory, out: &mut Vec<u8>) {
-        let diagnosis = std::mem::take(&mut self.diagnosis);
         self.last.counted = asks.counts_rows;
         let mut here = std::mem::take(&mut memory.last_by) == (self.number, self.count);
         self.count += 1;
@@ -320,12 +319,18 @@ impl MyTracker {
             self.bring_insert_id(memory, out);
             here = false;
         }
-        if here || !(asks.diagnostics || asks.row_count) {
-            return;
+        if !here && (asks.diagnostics || asks.row_count) {
+            self.bring_last(asks, out);
         }
-        let failed = matches!(diagnosis, Diagnosis::Failed(_));
-        if asks.diagnostics || failed {
-            own::query(&last::diagnosis_again(&diagnosis, self.quoting.backslash_escapes), out);
+        if !asks.keeps {
+            self.diagnosis = Diagnosis::Nothing;
+        }
+    }
+
+    /// Diagnostics and ROW_COUNT() are what they were on the backend where the last statement ran.
+    fn bring_last(&mut self, asks: Asks, out: &mut Vec<u8>) {
+        if asks.diagnostics || matches!(self.diagnosis, Diagnosis::Failed(_)) {
+            own::query(&last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes), out);
         } else if let Some(text) = last::row_count_again(self.last.row_count) {
             own::query(text, out);
         } else {
