@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use integration::mysql::{Cluster, Make, Session};
-use integration::paths::{in_path, target};
+use integration::paths::{Scratch, in_path, target};
 use integration::{Config, PASSWORD, Proxy, until};
 
 struct Stage {
@@ -33,20 +33,44 @@ fn said(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-fn pymysql(make: Make) {
+/// Runs a program against the proxy; it says `ok` in the end. `missing` installs what it needs.
+fn script(interpreter: PathBuf, missing: &str, file: &str, make: Make) {
     let stage = stage(make);
-    let venv = target().join("venv");
-    let missing = format!("python3 -m venv {0} && {0}/bin/pip install PyMySQL", venv.display());
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/pymysql_client.py");
-    let out = Command::new(venv.join("bin/python"))
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(file);
+    let out = Command::new(interpreter)
         .arg(path)
         .arg(stage.proxy.port().to_string())
+        .env("NODE_PATH", target().join("node/node_modules"))
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{error}; this installs it: {missing}"));
     let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(!errors.contains("ModuleNotFoundError"), "{errors}\nThis installs it: {missing}");
+    let absent = errors.contains("ModuleNotFoundError") || errors.contains("Cannot find module");
+    assert!(!absent, "{errors}\nThis installs it: {missing}");
     assert_eq!(said(&out).trim(), "ok");
+}
+
+fn pymysql(make: Make) {
+    let venv = target().join("venv");
+    let missing = format!("python3 -m venv {0} && {0}/bin/pip install PyMySQL", venv.display());
+    script(venv.join("bin/python"), &missing, "pymysql_client.py", make);
+}
+
+fn mysql2(make: Make) {
+    let node = target().join("node");
+    let missing = format!("apt-get install -y nodejs npm && npm install --prefix {} mysql2", node.display());
+    let program = in_path("node").unwrap_or_else(|| panic!("no node; this installs it: {missing}"));
+    script(program, &missing, "mysql2_client.js", make);
+}
+
+#[test]
+fn mariadb_mysql2() {
+    mysql2(Make::MariaDb);
+}
+
+#[test]
+fn mysql_mysql2() {
+    mysql2(Make::MySql);
 }
 
 #[test]
@@ -59,47 +83,72 @@ fn mysql_pymysql() {
     pymysql(Make::MySql);
 }
 
-/// The shell and the dump of MariaDB, with what they need to connect to the proxy.
+/// A shell or a dump of the server's own make, with what it needs to connect to the proxy.
 fn tool(name: &str, stage: &Stage) -> Command {
-    let program = in_path(name).unwrap_or_else(|| panic!("no {name}: apt-get install -y mariadb-client"));
-    let mut command = Command::new(program);
+    let mut command = stage.cluster.primary.make().program(name);
     command.arg("--no-defaults").arg("--host=127.0.0.1").arg("--protocol=tcp");
     command.arg(format!("--port={}", stage.proxy.port())).arg("--user=app");
     command.arg(format!("--password={PASSWORD}")).stdin(Stdio::null());
     command
 }
 
-#[test]
-fn mariadb_shell_and_dump() {
-    let stage = stage(Make::MariaDb);
-    let shell = |sql: &str| {
-        let mut command = tool("mariadb", &stage);
-        said(&command.args(["--batch", "--skip-column-names", "-e", sql, "app"]).output().expect("a shell"))
+fn shell_and_dump(make: Make, shell_name: &str, dump_name: &str) {
+    let stage = stage(make);
+    let shell = |sql: &str, more: &[&str]| {
+        let mut command = tool(shell_name, &stage);
+        command.args(["--batch", "--skip-column-names"]).args(more);
+        said(&command.args(["-e", sql, "app"]).output().expect("a shell"))
     };
     let mark = stage.cluster.mark();
     shell(
         "CREATE TABLE t (id int primary key, v varchar(100)); INSERT INTO t VALUES (1, 'one'), (2, NULL); \
          CREATE VIEW seen AS SELECT v FROM t; USE app; SELECT 1 /* tag shell read */",
+        &[],
     );
     assert_eq!(stage.cluster.servers_that_ran("INSERT INTO t VALUES (1", &mark), ["primary"]);
     stage.cluster.settle();
-    assert_eq!(shell("SELECT * FROM t ORDER BY id; SELECT count(*) FROM seen"), "1\tone\n2\tNULL\n2\n");
+    let all = "SELECT * FROM t ORDER BY id; SELECT count(*) FROM seen";
+    assert_eq!(shell(all, &[]), "1\tone\n2\tNULL\n2\n");
     assert_eq!(
-        shell("SET @a = 5; SELECT @a + 1; SET NAMES latin1; SELECT @@character_set_client"),
+        shell("SET @a = 5; SELECT @a + 1; SET NAMES latin1; SELECT @@character_set_client", &[]),
         "6\nlatin1\n"
     );
+    // A file of the client's, if the client lets the database have it.
+    let scratch = Scratch::new("file");
+    let file = scratch.path().join("rows.txt");
+    let rows: String = (10..20_000).map(|n| format!("{n}\trow {n}\n")).collect();
+    std::fs::write(&file, rows).expect("our own directory");
+    let load = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE t; SELECT count(*) FROM t", file.display());
+    assert_eq!(shell(&load, &["--local-infile=1"]), "19992\n");
+    let mut refused = tool(shell_name, &stage);
+    let refused = refused.args(["--local-infile=0", "-e", &load, "app"]).output().expect("a shell");
+    assert!(!refused.status.success(), "a file went out that nobody offered");
+    shell("DELETE FROM t WHERE id > 9", &[]);
     let dump = |port: Option<u16>| {
-        let mut command = tool("mariadb-dump", &stage);
+        let mut command = tool(dump_name, &stage);
         if let Some(port) = port {
             command.arg(format!("--port={port}"));
         }
-        let out =
-            command.args(["--single-transaction", "--skip-dump-date", "--no-tablespaces", "app"]).output();
-        let dumped = said(&out.expect("a dump"));
+        if make == Make::MySql {
+            // Who dumps may not ask for positions.
+            command.arg("--set-gtid-purged=OFF");
+        }
+        let options = ["--single-transaction", "--skip-dump-date", "--no-tablespaces", "--routines", "app"];
+        let dumped = said(&command.args(options).output().expect("a dump"));
         // The one line that names the address.
         dumped.lines().filter(|line| !line.starts_with("-- Host")).collect::<Vec<_>>().join("\n")
     };
     let through = dump(None);
     assert!(through.contains("INSERT INTO `t` VALUES"), "{through}");
     assert_eq!(through, dump(Some(stage.cluster.primary.port())));
+}
+
+#[test]
+fn mariadb_shell_and_dump() {
+    shell_and_dump(Make::MariaDb, "mariadb", "mariadb-dump");
+}
+
+#[test]
+fn mysql_shell_and_dump() {
+    shell_and_dump(Make::MySql, "mysql", "mysqldump");
 }

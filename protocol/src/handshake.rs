@@ -75,12 +75,12 @@ pub enum LoginStep<K> {
     /// Send `out`, then shake hands for TLS, then call `tls_started`. Input that was not
     /// consumed came in clear and must end the connection, never be taken into TLS.
     UpgradeTls,
-    /// The client began TLS without asking: what it sent, none of which was consumed, is the
-    /// start of the handshake. Refuse it unless it agrees on this application protocol (ALPN),
+    /// The client began TLS without waiting for an answer: what it sent and was not consumed is the
+    /// start of the handshake. Refuse it unless it agrees on the application protocol (ALPN),
     /// then call `tls_started`.
     DirectTls {
-        /// The application protocol's name.
-        alpn: &'static [u8],
+        /// The application protocol's name, where TLS was not asked for in another way.
+        alpn: Option<&'static [u8]>,
     },
     /// The client named itself: call `credential` with what is known of it.
     Identify,
@@ -97,6 +97,11 @@ pub trait Login: Send {
 
     /// A login that has not seen a byte.
     fn new(terms: Arc<LoginTerms>) -> Self;
+    /// A login on a connection that has signed in before and has these `abilities` and this `key`; what comes next
+    /// is the client's wish to be somebody else. `None` where the protocol knows no such wish.
+    fn again(terms: Arc<LoginTerms>, abilities: u32, key: &Self::CancelKey) -> Option<Self>
+    where
+        Self: Sized;
     /// Appends what the database says first, if it does.
     fn start(&mut self, out: &mut Vec<u8>);
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.

@@ -7,6 +7,7 @@
 //!
 //! A trait item may exist here only if both databases can answer it honestly.
 
+pub mod codec;
 pub mod fault;
 pub mod frame;
 pub mod handshake;
@@ -25,6 +26,7 @@ pub use held::Held;
 pub use secret::Secret;
 pub use settings::Settings;
 
+use codec::Codec;
 use handshake::{AuthMethod, Credential, Dial, Login, Verifier};
 use own::{Errand, OwnReply};
 use tracker::{Memory, Refusal, Tracker};
@@ -68,6 +70,10 @@ pub trait Protocol: Sized + Send + Sync + 'static {
 
     /// Appends a remark that is not part of any reply. A database without such remarks appends nothing.
     fn encode_notice(message: &str, out: &mut Vec<u8>);
+
+    /// What stands between the socket of a client of these abilities and its messages, from the end of its sign-in
+    /// on. `None` if they go as they are.
+    fn codec(abilities: u32) -> Option<Box<dyn Codec>>;
 
     /// A new key for a client, from `random` bytes; long if the client understands it. It names the process
     /// `owner`, 1 to 32767, or none if that is 0.

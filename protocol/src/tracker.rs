@@ -39,6 +39,11 @@ pub enum Intake {
     Drop(usize),
     /// The client says goodbye.
     Terminate,
+    /// The client wants to sign in anew on its connection; the bytes at the front of the inbox say as whom.
+    SignIn {
+        /// What was agreed on with it, see `Greeting::abilities`.
+        abilities: u32,
+    },
 }
 
 /// What to do with a frame of a backend.
@@ -63,6 +68,23 @@ pub enum Refusal {
     Elsewhere,
     /// It is a write, and will be one the next time.
     Write,
+}
+
+/// How quotes in a session's texts are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoting {
+    /// Whether quoting and encoding follow rules that a lexer knows.
+    pub trusted: bool,
+    /// Whether double quotes hold names where they would usually hold texts (MySQL's ANSI_QUOTES).
+    pub names_in_double_quotes: bool,
+    /// Whether a backslash in a text may hide a quote, where it usually does (not with MySQL's
+    /// NO_BACKSLASH_ESCAPES).
+    pub backslash_escapes: bool,
+}
+
+impl Quoting {
+    /// As each database does it by itself.
+    pub const USUAL: Self = Self { trusted: true, names_in_double_quotes: false, backslash_escapes: true };
 }
 
 /// What one backend connection holds between leases.
@@ -215,8 +237,8 @@ pub trait Tracker: Send + 'static {
     /// Whether the client itself returned its session to the state of a fresh one. Asking clears it.
     fn take_discarded(&mut self) -> bool;
 
-    /// Whether the session's texts follow the default rules of quoting and encoding.
-    fn lexing_trusted(&self) -> bool;
+    /// How quotes in the session's texts are to be read.
+    fn quoting(&self) -> Quoting;
 
     /// The database reported these values while an errand of ours ran: appends those that the
     /// client must know to `out`.

@@ -161,7 +161,7 @@ impl Session {
                     self.backend(&out);
                 }
                 Intake::Drop(len) => drop(self.inbox.drain(..len)),
-                Intake::More | Intake::Terminate => return,
+                Intake::More | Intake::Terminate | Intake::SignIn { .. } => return,
             }
         }
     }
@@ -305,7 +305,7 @@ fn of_replies_change_no_verdict() {
                     .unwrap();
             }
             let verdict = tracker.on_backend(head, seen, memory, &mut after).unwrap();
-            (verdict, show(&after), tracker.lexing_trusted(), tracker.is_over(), tracker.take_discarded())
+            (verdict, show(&after), tracker.quoting().trusted, tracker.is_over(), tracker.take_discarded())
         };
         let session = Session::new(1 << 16);
         let needed = session.tracker.needs(head);

@@ -110,7 +110,7 @@ fn session(random: &mut Rng) -> (u32, u32) {
         let mut sent = Vec::new();
         while rest_of_frame == 0 && (tracker.is_over() || tracker.is_open()) {
             match tracker.intake(&inbox, GATHER_MAX) {
-                Err(_) | Ok(Intake::Terminate) => return (requests, replies),
+                Err(_) | Ok(Intake::Terminate | Intake::SignIn { .. }) => return (requests, replies),
                 Ok(Intake::More) => break,
                 Ok(Intake::Drop(len)) => {
                     assert!(0 < len && len <= inbox.len(), "{len} of {} dropped", inbox.len());

@@ -162,7 +162,7 @@ impl Stage {
                     self.upload = rest;
                 }
                 Intake::Drop(len) => drop(self.inbox.drain(..len)),
-                Intake::More | Intake::Terminate => return,
+                Intake::More | Intake::Terminate | Intake::SignIn { .. } => return,
             }
         }
     }
@@ -322,7 +322,7 @@ fn changes_reach_those_who_asked() {
          >C moved:2:sql_mode:ANSI_QUOTES@1",
         |stage| {
             told(stage);
-            assert!(!stage.tracker.lexing_trusted());
+            assert!(stage.tracker.quoting().names_in_double_quotes);
         },
     );
     play(

@@ -77,7 +77,7 @@ fn converse(
                     Ok(step) => step,
                     Err(fault) => return Some(End::Refused(fault)),
                 };
-                if used != said.len() || !matches!(step, LoginStep::UpgradeTls) {
+                if used != said.len() || !matches!(step, LoginStep::DirectTls { alpn: None }) {
                     return None;
                 }
                 said.clear();

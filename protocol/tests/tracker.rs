@@ -79,7 +79,7 @@ impl Stage {
                     self.tracker.forward(&request, rest, memory, out, &mut self.to_client).unwrap();
                 }
                 Intake::Drop(len) => drop(self.inbox.drain(..len)),
-                Intake::More | Intake::Terminate => return,
+                Intake::More | Intake::Terminate | Intake::SignIn { .. } => return,
             }
         }
     }
@@ -383,9 +383,9 @@ fn standby_is_nobodys_business() {
 #[test]
 fn quoting_rules_that_change_are_noticed() {
     let mut stage = Stage::new();
-    assert!(stage.tracker.lexing_trusted());
+    assert!(stage.tracker.quoting().trusted);
     stage.play("C> Q:set\n>B Q:set\nB> S!:standard_conforming_strings:off | CC:SET | Z:I", 0);
-    assert!(!stage.tracker.lexing_trusted());
+    assert!(!stage.tracker.quoting().trusted);
 }
 
 #[test]

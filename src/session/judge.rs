@@ -135,7 +135,12 @@ pub(super) fn judge<P: Protocol>(
     request: &Seen<'_>,
     strong: bool,
 ) -> Judgement {
-    let lexing = Lexing::trusted(tracker.lexing_trusted());
+    let quoting = tracker.quoting();
+    let lexing = Lexing {
+        trusted: quoting.trusted,
+        ansi_quotes: quoting.names_in_double_quotes,
+        backslash_escapes: quoting.backslash_escapes,
+    };
     let catalog = service.catalog.current();
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();

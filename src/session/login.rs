@@ -89,30 +89,40 @@ pub async fn serve<P: Protocol>(
     terms: Arc<LoginTerms>,
     deadline: Duration,
 ) {
+    let (client, login) = (Client::new(stream), P::Login::new(Arc::clone(&terms)));
     // Boxed, because a session lasts longer than its beginning and should not keep its room.
-    let Some((mut session, guard)) = Box::pin(admit(gate, stream, tls, terms, deadline)).await else {
-        return;
-    };
-    poll_fn(|cx| {
-        guard.slot.set_waker(cx.waker().clone());
-        std::task::Poll::Ready(())
-    })
-    .await;
-    session.run().await;
+    let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), deadline)).await;
+    let Some((mut session, mut guard)) = admitted else { return };
+    loop {
+        poll_fn(|cx| {
+            guard.slot.set_waker(cx.waker().clone());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        let Some(abilities) = session.run().await else { return };
+        let Some(login) = P::Login::again(Arc::clone(&terms), abilities, guard.slot.key()) else { return };
+        // All else that the session had goes with it, its place too.
+        let client = session.client;
+        drop(guard);
+        match Box::pin(admit(&gate, client, login, tls.as_ref(), deadline)).await {
+            Some(admitted) => (session, guard) = admitted,
+            None => return,
+        }
+    }
 }
 
 /// Makes a session of a connection within `deadline`. `None` if the client came for something else,
 /// could not prove itself, or was told why not.
 async fn admit<P: Protocol>(
-    gate: Arc<Gate<P>>,
-    stream: Stream,
-    tls: Option<Arc<ServerTls>>,
-    terms: Arc<LoginTerms>,
+    gate: &Arc<Gate<P>>,
+    client: Client,
+    login: P::Login,
+    tls: Option<&Arc<ServerTls>>,
     deadline: Duration,
 ) -> Option<(Session<P>, Leave<P>)> {
-    let login = sign_in(&gate, stream, tls, terms, Instant::now() + deadline);
+    let login = sign_in(gate, client, login, tls, Instant::now() + deadline);
     let (client, login) = tokio::time::timeout(deadline + GRACE, login).await.ok()??;
-    let session = open(&gate, client, login).await?;
+    let session = open(gate, client, login).await?;
     let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
     Some((session, guard))
 }
@@ -132,13 +142,11 @@ impl<P: Protocol> Drop for Leave<P> {
 /// Has the client prove who it is. `None` if it did not, or only came to cancel.
 async fn sign_in<P: Protocol>(
     gate: &Gate<P>,
-    stream: Stream,
-    tls: Option<Arc<ServerTls>>,
-    terms: Arc<LoginTerms>,
+    mut client: Client,
+    mut login: P::Login,
+    tls: Option<&Arc<ServerTls>>,
     until: Instant,
 ) -> Option<(Client, P::Login)> {
-    let mut client = Client::new(stream);
-    let mut login = P::Login::new(terms);
     login.start(client.outbox.space());
     let mut received = 0;
     let mut fed_behind = false;
@@ -181,14 +189,14 @@ async fn sign_in<P: Protocol>(
                 return tell(client, login, &fault).await;
             }
             LoginStep::UpgradeTls => {
-                let stream = accept_tls(client.stream, tls.as_ref()?).await.ok()?;
+                let stream = accept_tls(client.stream, tls?).await.ok()?;
                 login.tls_started(stream.server_certificate());
                 client.stream = stream;
                 continue;
             }
             LoginStep::DirectTls { alpn } => {
                 let begun = std::mem::take(&mut client.inbox);
-                let stream = accept_direct_tls(client.stream, tls.as_ref()?, &begun, alpn).await.ok()?;
+                let stream = accept_direct_tls(client.stream, tls?, &begun, alpn).await.ok()?;
                 login.tls_started(stream.server_certificate());
                 client.stream = stream;
                 continue;
@@ -245,6 +253,9 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
     if client.flush().await.is_err() {
         gate.sessions.leave(&slot);
         return None;
+    }
+    if let Some(codec) = P::codec(greeting.abilities) {
+        client.stream = client.stream.coded(codec, std::mem::take(&mut client.inbox));
     }
     Some(Session {
         client,

@@ -37,9 +37,11 @@ use protocol::{Fault, Held, Protocol, Settings};
 use relay::{Relay, Stop};
 use router::Effects;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio::io::AsyncWrite;
 use wire::Client;
 
 /// Why a session ends.
@@ -47,6 +49,8 @@ use wire::Client;
 enum End {
     /// The client said goodbye.
     Goodbye,
+    /// The client wants to be somebody else on this connection; see `Intake::SignIn`.
+    SignIn(u32),
     /// The client went without a word.
     ClientGone,
     /// The client must be told.
@@ -102,8 +106,9 @@ pub struct Session<P: Protocol> {
 }
 
 impl<P: Protocol> Session<P> {
-    /// Serves the client until one of both goes.
-    async fn run(&mut self) {
+    /// Serves the client until one of both goes, or until the client wants to sign in anew: then returns
+    /// what was agreed on with it.
+    async fn run(&mut self) -> Option<u32> {
         self.await_client();
         let end = loop {
             let next = match self.next_request().await {
@@ -119,7 +124,9 @@ impl<P: Protocol> Session<P> {
             }
             self.await_client();
         };
+        let again = if let End::SignIn(abilities) = end { Some(abilities) } else { None };
         Box::pin(self.finish(end)).await;
+        again
     }
 
     /// From now on it is the client's turn.
@@ -152,6 +159,7 @@ impl<P: Protocol> Session<P> {
                 Intake::Ready { len, rest, whole } => return Ok(request::Request { len, rest, whole }),
                 Intake::Drop(len) => self.client.consume(len),
                 Intake::Terminate => return Err(End::Goodbye),
+                Intake::SignIn { abilities } => return Err(End::SignIn(abilities)),
                 Intake::More if self.client.ended => return Err(End::ClientGone),
                 Intake::More => poll_fn(|cx| self.poll_idle(cx)).await?,
             }
@@ -190,6 +198,12 @@ impl<P: Protocol> Session<P> {
         if !self.client.outbox.is_empty() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(End::ClientGone));
         }
+        // What the socket did not take when it was written.
+        if self.client.stream.is_buffered()
+            && matches!(Pin::new(&mut self.client.stream).poll_flush(cx), Poll::Ready(Err(_)))
+        {
+            return Poll::Ready(Err(End::ClientGone));
+        }
         match self.client.poll_receive(cx) {
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(End::ClientGone)),
@@ -209,7 +223,7 @@ impl<P: Protocol> Session<P> {
             self.tracker.fault(&fatal, false, self.client.outbox.space());
             self.say_goodbye().await;
         }
-        self.abandon_lease(matches!(end, End::Goodbye)).await;
+        self.abandon_lease(matches!(end, End::Goodbye | End::SignIn(_))).await;
     }
 
     /// Sends what is left for the client and closes, all within a moment.

@@ -359,6 +359,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Intake::Drop(len) => self.client.consume(len),
                 Intake::Terminate => return Err(End::Goodbye),
+                Intake::SignIn { abilities } => return Err(End::SignIn(abilities)),
                 Intake::More => {
                     relay.heard = self.client.inbox.len();
                     break;

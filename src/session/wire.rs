@@ -46,7 +46,7 @@ pub(super) fn poll_read(
 }
 
 /// Writes as much of `bytes` as the socket takes now. Returns how much that was, or `Pending`
-/// if nothing; TLS is flushed, so that nothing stays behind in it.
+/// if nothing; TLS and the like are flushed, so that nothing stays behind in them.
 pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     let mut written = 0;
     while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
@@ -58,11 +58,11 @@ pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]
             Poll::Pending => break,
         }
         // A short write means that the socket is full: asking again would cost a system call.
-        if written < bytes.len() && !stream.is_tls() {
+        if written < bytes.len() && !stream.is_buffered() {
             break;
         }
     }
-    if stream.is_tls()
+    if stream.is_buffered()
         && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx)
     {
         return Poll::Ready(Err(error));

@@ -4,6 +4,7 @@
 //! is the protocol's business, this module only shakes hands once that is agreed.
 
 mod address;
+mod coded;
 mod stream;
 mod tls;
 

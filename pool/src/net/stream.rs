@@ -4,6 +4,8 @@
 //! peer while idle (keepalive). Does not buffer.
 
 use super::Address;
+use super::coded::CodedLink;
+use protocol::codec::Codec;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<TlsLink>),
+    /// Any of them, with a codec between it and its messages.
+    Coded(Box<CodedLink>),
 }
 
 /// A stream inside TLS, with the certificate that binds it.
@@ -61,7 +65,25 @@ pub struct TlsLink {
 impl Stream {
     /// Whether bytes are encrypted on their way.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Tls(_) => true,
+            Self::Coded(link) => link.stream.is_tls(),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
+    /// Whether bytes that were taken may wait in it, and must be flushed.
+    pub fn is_buffered(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Coded(_))
+    }
+
+    /// This stream behind `codec`, unless it has one; `begun` has come already.
+    #[must_use]
+    pub fn coded(self, codec: Box<dyn Codec>, begun: Vec<u8>) -> Self {
+        match self {
+            Self::Coded(link) => Self::Coded(link),
+            stream => Self::Coded(Box::new(CodedLink::new(stream, codec, begun))),
+        }
     }
 
     /// The certificate (DER) of the server side of this connection, which channel binding
@@ -69,6 +91,7 @@ impl Stream {
     pub fn server_certificate(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(link) => link.certificate.as_deref(),
+            Self::Coded(link) => link.stream.server_certificate(),
             _ => None,
         }
     }
@@ -77,6 +100,7 @@ impl Stream {
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(link) => Some(link.stream.get_ref().1.peer_certificates()?.first()?.as_ref()),
+            Self::Coded(link) => link.stream.peer_certificate(),
             _ => None,
         }
     }
@@ -88,6 +112,7 @@ impl Stream {
         let outcome = match self {
             Self::Tcp(tcp) => tcp.try_read(&mut byte).map(drop),
             Self::Unix(unix) => unix.try_read(&mut byte).map(drop),
+            Self::Coded(link) => return link.stream.is_quiet(),
             // Tickets of TLS 1.3 come after the handshake and are no data: only rustls can tell.
             Self::Tls(link) => {
                 let mut cx = Context::from_waker(Waker::noop());
@@ -142,6 +167,7 @@ impl AsyncRead for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Self::Tls(link) => Pin::new(&mut link.stream).poll_read(cx, buf),
+            Self::Coded(link) => Pin::new(&mut **link).poll_read(cx, buf),
         }
     }
 }
@@ -152,6 +178,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Tls(link) => Pin::new(&mut link.stream).poll_write(cx, bytes),
+            Self::Coded(link) => Pin::new(&mut **link).poll_write(cx, bytes),
         }
     }
 
@@ -164,6 +191,10 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bytes),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bytes),
             Self::Tls(link) => Pin::new(&mut link.stream).poll_write_vectored(cx, bytes),
+            Self::Coded(link) => {
+                let first = bytes.iter().find(|slice| !slice.is_empty());
+                Pin::new(&mut **link).poll_write(cx, first.map_or(&[], |slice| slice))
+            }
         }
     }
 
@@ -176,6 +207,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
             Self::Tls(link) => Pin::new(&mut link.stream).poll_flush(cx),
+            Self::Coded(link) => Pin::new(&mut **link).poll_flush(cx),
         }
     }
 
@@ -184,6 +216,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Tls(link) => Pin::new(&mut link.stream).poll_shutdown(cx),
+            Self::Coded(link) => Pin::new(&mut **link).poll_shutdown(cx),
         }
     }
 }

@@ -207,8 +207,8 @@ pub async fn accept_tls(stream: Stream, tls: &ServerTls) -> io::Result<Stream> {
     accept(stream, tls, &[]).await.map(|link| Stream::Tls(Box::new(link)))
 }
 
-/// Shakes hands with a client that began without asking, and sent `begun` so far. Both sides must
-/// agree on `alpn`, so that nobody's other TLS is led here.
+/// Shakes hands with a client that began without waiting for an answer, and sent `begun` so far. Both sides must
+/// agree on `alpn`, if there is one, so that nobody's other TLS is led here.
 ///
 /// # Errors
 /// Of the handshake; `InvalidData` without that agreement; `Unsupported` unless the stream is plain TCP.
@@ -216,13 +216,13 @@ pub async fn accept_direct_tls(
     stream: Stream,
     tls: &ServerTls,
     begun: &[u8],
-    alpn: &[u8],
+    alpn: Option<&[u8]>,
 ) -> io::Result<Stream> {
     let link = accept(stream, tls, begun).await?;
-    match link.stream.get_ref().1.alpn_protocol() {
-        Some(agreed) if agreed == alpn => Ok(Stream::Tls(Box::new(link))),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "TLS without the application protocol")),
+    if alpn.is_some() && link.stream.get_ref().1.alpn_protocol() != alpn {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS without the application protocol"));
     }
+    Ok(Stream::Tls(Box::new(link)))
 }
 
 async fn accept(stream: Stream, tls: &ServerTls, mut begun: &[u8]) -> io::Result<TlsLink> {

@@ -115,7 +115,7 @@ async fn begins_directly(most: usize, alpn: &'static [u8]) -> bool {
         let mut begun = vec![0; most];
         let length = tcp.read(&mut begun).await?;
         begun.truncate(length);
-        let mut stream = accept_direct_tls(Stream::Tcp(tcp), &server, &begun, alpn).await?;
+        let mut stream = accept_direct_tls(Stream::Tcp(tcp), &server, &begun, Some(alpn)).await?;
         let byte = stream.read_u8().await?;
         stream.write_u8(byte).await?;
         stream.flush().await

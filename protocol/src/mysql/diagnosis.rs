@@ -6,9 +6,10 @@
 
 use super::flags::{mark, status};
 use super::frame::{self, put_text};
+use super::last::put_eof;
 use super::messages::{self, Done, ErrorFields};
 
-/// What is fetched, and what is answered from here.
+/// What is fetched.
 pub const QUESTION: &str = "SHOW WARNINGS";
 
 /// Bytes of an answer that are kept. Longer ones are not.
@@ -57,15 +58,8 @@ impl Diagnosis {
         for (name, kind, length) in [("Level", 253, 28), ("Code", 3, 4), ("Message", 253, 2048)] {
             sequence = frame::put(out, sequence, &column(name, kind, length));
         }
-        let end = |sequence: u8, out: &mut Vec<u8>| {
-            let at = frame::begin(out, sequence);
-            out.extend_from_slice(&[mark::EOF, 0, 0]);
-            out.extend_from_slice(&done.status.to_le_bytes());
-            frame::end(out, at);
-            sequence.wrapping_add(1)
-        };
         if !deprecates_eof {
-            sequence = end(sequence, out);
+            sequence = put_eof(status, sequence, out);
         }
         if let Some(fields) = failed {
             let mut row = Vec::new();
@@ -77,7 +71,7 @@ impl Diagnosis {
         if deprecates_eof {
             messages::put_ok(out, sequence, mark::EOF, &done);
         } else {
-            end(sequence, out);
+            put_eof(status, sequence, out);
         }
     }
 }
@@ -95,15 +89,6 @@ fn column(name: &str, kind: u8, length: u32) -> Vec<u8> {
     bytes.push(kind);
     bytes.extend_from_slice(&[1, 0, 0, 0, 0]);
     bytes
-}
-
-/// Whether a text asks for the warnings, as shells and drivers write it.
-pub fn is_question(text: &[u8]) -> bool {
-    let text = text.trim_ascii();
-    let text = text.strip_suffix(b";").unwrap_or(text);
-    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let mut next = |word: &str| words.next().is_some_and(|have| have.eq_ignore_ascii_case(word.as_bytes()));
-    next("show") && next("warnings") && words.next().is_none()
 }
 
 /// Whether a result with this end leaves something to be fetched.

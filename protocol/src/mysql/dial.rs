@@ -6,18 +6,16 @@
 //! required; a password in clear leaves only inside TLS, or sealed with the database's key; the
 //! database cannot make us read a file of ours. The last step switches the trackers on.
 
+use super::edwards;
 use super::flags::{capability as cap, mark};
 use super::frame::{self, HEADER, Reader};
-use super::hello::{Answer, Hello};
+use super::hello::{Answer, COLLATION, Hello};
 use super::memory::MyMemory;
 use super::messages;
 use super::own::TRACK;
 use super::proof::{NONCE, Plugin, seal};
 use crate::Secret;
 use crate::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
-
-/// utf8mb4_general_ci, which every server knows. Sessions bring their own.
-const COLLATION: u8 = 45;
 
 /// Bytes of one message of the sign-in.
 const MESSAGE_MAX: usize = 32 * 1024;
@@ -169,7 +167,8 @@ impl MyDial {
 
     fn answer(&self, more: u32) -> Answer {
         let capabilities = self.capabilities() | more;
-        Answer { capabilities, collation: COLLATION, ..Answer::default() }
+        // Sessions bring a collation of their own.
+        Answer { capabilities, collation: COLLATION.into(), ..Answer::default() }
     }
 
     /// Says who we are, with a proof by the way that the database prefers.
@@ -214,6 +213,13 @@ impl MyDial {
             }
             (None, b"mysql_clear_password" | b"sha256_password") if self.tls => {
                 self.say_password(out)?;
+                self.phase = Phase::Verdict;
+            }
+            (None, b"client_ed25519") => {
+                let nonce = reader.0.get(..edwards::NONCE);
+                let nonce = nonce.ok_or(DialError::Nonsense("a nonce is too short"))?;
+                let signature = edwards::sign(self.password()?, nonce);
+                self.say(&signature, out);
                 self.phase = Phase::Verdict;
             }
             (None, b"sha256_password") => {

@@ -10,6 +10,7 @@ pub mod capability {
     pub const CONNECT_WITH_DB: u32 = 1 << 3;
     pub const NO_SCHEMA: u32 = 1 << 4;
     pub const ODBC: u32 = 1 << 6;
+    pub const COMPRESS: u32 = 1 << 5;
     pub const LOCAL_FILES: u32 = 1 << 7;
     pub const IGNORE_SPACE: u32 = 1 << 8;
     pub const PROTOCOL_41: u32 = 1 << 9;
@@ -25,6 +26,7 @@ pub mod capability {
     pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
     pub const SESSION_TRACK: u32 = 1 << 23;
     pub const DEPRECATE_EOF: u32 = 1 << 24;
+    pub const ZSTD: u32 = 1 << 26;
 
     /// Those that change what statements mean or how replies are written, so that a client
     /// can only be served by a backend that agreed on the same.
@@ -40,6 +42,7 @@ pub mod capability {
     pub const OURS: u32 = LONG_PASSWORD
         | LONG_FLAG
         | CONNECT_WITH_DB
+        | COMPRESS
         | ODBC
         | PROTOCOL_41
         | INTERACTIVE
@@ -49,7 +52,8 @@ pub mod capability {
         | PLUGIN_AUTH
         | CONNECT_ATTRS
         | PLUGIN_AUTH_LENENC
-        | SESSION_TRACK;
+        | SESSION_TRACK
+        | ZSTD;
 }
 
 /// What a reply says of the session.
@@ -71,6 +75,7 @@ pub mod command {
     pub const STATISTICS: u8 = 0x09;
     pub const PROCESS_KILL: u8 = 0x0c;
     pub const PING: u8 = 0x0e;
+    pub const CHANGE_USER: u8 = 0x11;
     pub const STMT_PREPARE: u8 = 0x16;
     pub const STMT_EXECUTE: u8 = 0x17;
     pub const STMT_SEND_LONG_DATA: u8 = 0x18;

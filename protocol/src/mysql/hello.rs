@@ -6,6 +6,9 @@ use super::flags::capability as cap;
 use super::frame::{Reader, put_text};
 use super::proof::NONCE;
 
+/// utf8mb4_general_ci, which every server knows.
+pub const COLLATION: u8 = 45;
+
 /// The greeting of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -80,7 +83,8 @@ fn rest_text<'a>(reader: &mut Reader<'a>) -> &'a [u8] {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     pub capabilities: u32,
-    pub collation: u8,
+    /// One byte of it in a handshake, two in a change of the user.
+    pub collation: u16,
     pub user: Vec<u8>,
     pub proof: Vec<u8>,
     pub database: Vec<u8>,
@@ -95,7 +99,7 @@ impl Answer {
     pub fn put_front(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.capabilities.to_le_bytes());
         out.extend_from_slice(&(1u32 << 24).to_le_bytes());
-        out.push(self.collation);
+        out.push(self.collation as u8);
         out.extend_from_slice(&[0; 23]);
     }
 
@@ -120,7 +124,7 @@ impl Answer {
         reader.u32()?;
         let collation = reader.byte()?;
         reader.take(23)?;
-        let mut answer = Self { capabilities, collation, ..Self::default() };
+        let mut answer = Self { capabilities, collation: collation.into(), ..Self::default() };
         if payload.len() == TLS_REQUEST {
             return Some(answer);
         }
@@ -136,6 +140,28 @@ impl Answer {
         if capabilities & cap::CONNECT_WITH_DB != 0 {
             answer.database = rest_text(&mut reader).to_vec();
         }
+        if capabilities & cap::PLUGIN_AUTH != 0 {
+            answer.plugin = rest_text(&mut reader).to_vec();
+        }
+        Some(answer)
+    }
+
+    /// Reads the payload of a command to change the user, from a client with these capabilities.
+    /// "COM_CHANGE_USER".
+    pub fn read_change(payload: &[u8], capabilities: u32) -> Option<Self> {
+        let mut reader = Reader(payload);
+        reader.byte()?;
+        let mut answer = Self { capabilities, ..Self::default() };
+        answer.user = reader.zero_text()?.to_vec();
+        answer.proof = if capabilities & cap::SECURE_CONNECTION != 0 {
+            let length = usize::from(reader.byte()?);
+            reader.take(length)?.to_vec()
+        } else {
+            reader.zero_text()?.to_vec()
+        };
+        answer.database = rest_text(&mut reader).to_vec();
+        // Older clients end here.
+        answer.collation = reader.u16().unwrap_or(COLLATION.into());
         if capabilities & cap::PLUGIN_AUTH != 0 {
             answer.plugin = rest_text(&mut reader).to_vec();
         }
@@ -177,5 +203,25 @@ mod tests {
         for cut in 0..bytes.len() {
             let _ = Answer::read(&bytes[..cut]);
         }
+    }
+
+    #[test]
+    fn changes_of_the_user() {
+        let bytes = b"\x11other\0\x02xxshop\0\xff\0caching_sha2_password\0";
+        let all = cap::SECURE_CONNECTION | cap::PLUGIN_AUTH;
+        let answer = Answer::read_change(bytes, all).unwrap();
+        assert_eq!(
+            (&*answer.user, &*answer.proof, &*answer.database),
+            (&b"other"[..], &b"xx"[..], &b"shop"[..])
+        );
+        assert_eq!((answer.collation, &*answer.plugin), (255, &b"caching_sha2_password"[..]));
+        for cut in 0..bytes.len() {
+            let _ = Answer::read_change(&bytes[..cut], all);
+        }
+        let old = Answer::read_change(b"\x11other\0xx\0shop\0", 0).unwrap();
+        assert_eq!(
+            (&*old.proof, &*old.database, old.collation),
+            (&b"xx"[..], &b"shop"[..], COLLATION.into())
+        );
     }
 }

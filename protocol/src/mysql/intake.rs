@@ -42,6 +42,14 @@ impl MyTracker {
                 return Ok(Intake::Terminate);
             }
             match extent(left)? {
+                Extent::Whole { .. } if head.tag == command::CHANGE_USER => {
+                    // What was gathered in front of it was not answered and concerns nobody any more.
+                    return Ok(if self.scanned > 0 {
+                        Intake::Drop(std::mem::take(&mut self.scanned))
+                    } else {
+                        Intake::SignIn { abilities: self.abilities }
+                    });
+                }
                 Extent::Whole { end, sequence } => {
                     let alone = self.scanned == 0;
                     self.scanned += end;

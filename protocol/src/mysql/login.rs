@@ -10,7 +10,7 @@
 use super::CancelKey;
 use super::flags::{capability as cap, mark, status};
 use super::frame::{self, HEADER};
-use super::hello::{Answer, Hello, TLS_REQUEST};
+use super::hello::{Answer, COLLATION, Hello, TLS_REQUEST};
 use super::messages::{self, Done, printable};
 use super::proof::{self, NONCE, Plugin};
 use crate::fault::{Cause, Fault};
@@ -31,9 +31,6 @@ pub const FIRST_NUMBER: u32 = 1 << 31;
 /// What is announced while no database has been signed in to.
 const VERSION: &str = "8.0.0-splitpool";
 
-/// The collation of a greeting: utf8mb4_general_ci, which every server knows.
-const COLLATION: u8 = 45;
-
 type Step = LoginStep<CancelKey>;
 
 /// A client that signs in to MySQL or MariaDB.
@@ -50,12 +47,16 @@ pub struct MyLogin {
     proof: Vec<u8>,
     sequence: u8,
     tls: bool,
+    /// It has signed in before and wants to be another.
+    changes: bool,
     phase: Phase,
 }
 
 enum Phase {
     /// Waits for the answer to the greeting, or for a request for TLS.
     Answer,
+    /// Waits for the command by which a client becomes another.
+    Change,
     /// Waits for `tls_started`.
     Tls,
     /// Waits for `credential`.
@@ -90,12 +91,21 @@ impl Login for MyLogin {
             proof: Vec::new(),
             sequence: 0,
             tls: false,
+            changes: false,
             phase: Phase::Answer,
             terms,
         }
     }
 
+    fn again(terms: Arc<LoginTerms>, abilities: u32, key: &CancelKey) -> Option<Self> {
+        let login = Self::new(terms);
+        Some(Self { thread: key.0, offered: abilities, agreed: abilities, phase: Phase::Change, ..login })
+    }
+
     fn start(&mut self, out: &mut Vec<u8>) {
+        if matches!(self.phase, Phase::Change) {
+            return;
+        }
         let version = self.terms.announced.iter().find(|(name, _)| name == "version");
         let hello = Hello {
             version: version.map_or(VERSION, |(_, value)| value.as_str()).as_bytes().to_vec(),
@@ -130,6 +140,11 @@ impl Login for MyLogin {
         self.sequence = self.sequence.wrapping_add(1);
         let step = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Answer => self.answer(payload)?,
+            Phase::Change => {
+                let answer = Answer::read_change(payload, self.agreed);
+                self.changes = true;
+                self.named(answer.ok_or_else(|| violation("malformed change of the user"))?)?
+            }
             Phase::Switched(double) => {
                 self.proof = payload.to_vec();
                 self.check(double.as_deref(), out)?
@@ -179,7 +194,8 @@ impl Login for MyLogin {
             // As for PostgreSQL an empty password signs nobody in.
             _ => None,
         };
-        if self.plugin == Some(plugin) {
+        // Who changes the user proves itself by a nonce of its own: the one of the greeting was used.
+        if self.plugin == Some(plugin) && !self.changes {
             return self.check(double.as_deref(), out);
         }
         self.plugin = Some(plugin);
@@ -232,7 +248,8 @@ impl MyLogin {
                 return Err(violation("TLS was asked for that is not offered, or twice"));
             }
             self.phase = Phase::Tls;
-            return Ok(LoginStep::UpgradeTls);
+            // No answer is due: the handshake may have come with the request.
+            return Ok(LoginStep::DirectTls { alpn: None });
         }
         if self.terms.tls_required && !self.tls {
             return Err(Fault::fatal(
@@ -241,6 +258,11 @@ impl MyLogin {
             )
             .code("3159/HY000"));
         }
+        self.named(answer)
+    }
+
+    /// The client has said who it is.
+    fn named(&mut self, answer: Answer) -> Result<Step, Fault> {
         if self.nonce.is_none() {
             return Err(Fault::fatal(Cause::Internal, "no randomness for a nonce"));
         }

@@ -78,6 +78,9 @@ pub struct MyMemory {
     clock: u64,
     /// What LAST_INSERT_ID() is on it.
     pub(super) insert_id: u64,
+    /// The session whose statement was the last on it, and which of its statements; zeros if that was none of a
+    /// session's.
+    pub(super) last_by: (u64, u64),
     /// What is to be sent ahead of the next request and is not answered.
     pub(super) chores: Vec<u8>,
     /// Variables that changed since `settings` was true.
@@ -86,6 +89,8 @@ pub struct MyMemory {
     multi_statements: Option<bool>,
     /// Something changed that is neither a variable nor the schema.
     pub(super) something: bool,
+    /// The same, or something that was told by name as well.
+    pub(super) said: bool,
     /// Something is set that cannot be carried.
     odd: bool,
 }
@@ -111,11 +116,13 @@ impl MyMemory {
             prepared: HashMap::default(),
             clock: 0,
             insert_id: 0,
+            last_by: (0, 0),
             chores: Vec::new(),
             changed: Vec::new(),
             schema: None,
             multi_statements: None,
             something: false,
+            said: false,
             odd: false,
         }
     }
@@ -234,7 +241,7 @@ impl crate::tracker::Memory for MyMemory {
         }
         self.multi_statements = settings.value(MULTI_STATEMENTS).map(|value| value == "1");
         self.changed.clear();
-        self.something = false;
+        (self.something, self.said) = (false, false);
         self.settings = settings;
     }
 
@@ -262,7 +269,9 @@ impl crate::tracker::Memory for MyMemory {
         false
     }
 
-    fn ran_errand(&mut self) {}
+    fn ran_errand(&mut self) {
+        self.last_by = (0, 0);
+    }
 
     fn settings_reset(&mut self) {
         self.wiped();
@@ -271,11 +280,11 @@ impl crate::tracker::Memory for MyMemory {
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.prepared.clear();
-        self.insert_id = 0;
+        (self.insert_id, self.last_by) = (0, (0, 0));
         self.chores.clear();
         self.changed.clear();
         (self.schema, self.multi_statements) = (None, None);
-        (self.something, self.odd) = (false, false);
+        (self.something, self.said, self.odd) = (false, false, false);
     }
 
     fn reported(&self) -> &[(String, String)] {
@@ -287,6 +296,7 @@ impl crate::tracker::Memory for MyMemory {
             Held::TEMP_TABLE.union(Held::SESSION_LOCK).union(Held::SQL_PREPARE).union(Held::HOLD_CURSOR);
         // MySQL lists user variables to the privileged only.
         let silent = if self.is_mariadb { silent } else { silent.union(Held::USER_VARIABLE) };
-        if self.something { silent.union(Held::UNKNOWN) } else { silent }
+        // Where nobody knows what ran, the one change that was told by name may not have been the only one.
+        if self.said { silent.union(Held::UNKNOWN) } else { silent }
     }
 }

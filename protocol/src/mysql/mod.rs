@@ -4,12 +4,15 @@
 //! documentation. A client is served by backends that agreed on the same abilities, so replies
 //! are never translated: only the changes of state that a client did not ask for are taken out.
 
+mod compress;
 mod diagnosis;
 mod dial;
+mod edwards;
 mod flags;
 mod frame;
 mod hello;
 mod intake;
+mod last;
 mod login;
 mod memory;
 mod messages;
@@ -20,6 +23,7 @@ mod requests;
 mod statements;
 mod tracker;
 
+use crate::codec::Codec;
 use crate::handshake::{AuthMethod, CancelBy, Credential, Verifier};
 use crate::own::Errand;
 use crate::tracker::Refusal;
@@ -72,6 +76,10 @@ impl crate::Protocol for MySql {
     fn encode_note(_: i32, _: &str, _: &str, _: &mut Vec<u8>) {}
 
     fn encode_notice(_: &str, _: &mut Vec<u8>) {}
+
+    fn codec(abilities: u32) -> Option<Box<dyn Codec>> {
+        Some(Box::new(compress::Compression::agreed(abilities)?))
+    }
 
     fn new_cancel_key(random: [u8; 36], _long: bool, _owner: u16) -> CancelKey {
         let [a, b, c, d, ..] = random;

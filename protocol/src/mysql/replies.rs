@@ -7,6 +7,7 @@
 use super::diagnosis::{self, Diagnosis};
 use super::flags::{capability as cap, mark, status};
 use super::frame::{self, FULL, Reader};
+use super::last::Last;
 use super::memory::MyMemory;
 use super::messages::{self, Changed, Done};
 use super::requests::put_close;
@@ -135,7 +136,10 @@ impl MyTracker {
                 let done = read_end(head, seen).ok_or(MALFORMED)?;
                 self.done(head, &done, memory, after)
             }
-            (_, Part::Rows) => Ok(relayed),
+            (_, Part::Rows) => {
+                self.last.rows += u64::from(!ours);
+                Ok(relayed)
+            }
             (_, Part::Params(left, columns)) => {
                 self.part = match left {
                     0 | 1 if self.has(cap::DEPRECATE_EOF) => Part::Results(columns),
@@ -215,6 +219,7 @@ impl MyTracker {
         after: &mut Vec<u8>,
     ) -> Result<Verdict, ProtocolError> {
         let is_ours = self.owed.front().is_some_and(Owed::is_ours);
+        let place = self.place();
         match self.owed.front() {
             Some(Owed::Simple { option: Some(on), .. }) => {
                 memory.option_set(*on);
@@ -236,7 +241,9 @@ impl MyTracker {
         if is_ours {
             return Ok(Verdict::Swallow);
         }
+        self.note_result(place, done);
         self.note_done(done, memory);
+        memory.last_by = (self.number, self.count);
         self.warned = diagnosis::is_due(done);
         let told = !done.changes.is_empty() || done.cut;
         if told && !self.is_told_changes() {
@@ -245,6 +252,16 @@ impl MyTracker {
             return Ok(Verdict::Swallow);
         }
         Ok(Verdict::Relay)
+    }
+
+    /// Takes note of what a result of the client's was.
+    fn note_result(&mut self, place: Part, done: &Done<'_>) {
+        if place == Part::First {
+            self.last.row_count = i64::try_from(done.affected).unwrap_or(-1);
+        } else {
+            (self.last.row_count, self.last.found_rows) = (-1, self.last.rows);
+        }
+        self.last.rows = 0;
     }
 
     /// Takes note of what the end of a result says of the session.
@@ -279,6 +296,7 @@ impl MyTracker {
             explained |= memory.told(change);
         });
         touched |= explained | something;
+        memory.said |= something;
         // It is said of every change. What is told by name needs no other explanation.
         if something && !explained {
             memory.told(Changed::Something);
@@ -287,7 +305,7 @@ impl MyTracker {
         self.one_shot &= !open;
         if !read || done.cut {
             touched = true;
-            memory.something = true;
+            (memory.something, memory.said) = (true, true);
         }
         self.touched |= touched;
     }
@@ -360,7 +378,10 @@ impl MyTracker {
                 self.diagnosis = Diagnosis::Nothing;
                 return Ok(Verdict::Swallow);
             }
-            _ => self.diagnosis = Diagnosis::Failed(fields),
+            _ => {
+                self.last = Last { row_count: -1, rows: 0, ..self.last };
+                self.diagnosis = Diagnosis::Failed(fields);
+            }
         }
         match owed {
             Some(Owed::Prepare { ours: true, .. }) => {

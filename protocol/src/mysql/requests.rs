@@ -4,13 +4,14 @@
 //! what needs it waits. An EXECUTE that leaves out the types of its parameters, because the
 //! server has seen them, has them put in: this server may not have.
 
-use super::diagnosis::{Diagnosis, is_question};
+use super::diagnosis::Diagnosis;
 use super::flags::{capability as cap, command};
 use super::frame::{self, FULL, HEADER};
+use super::last::{self, Asks, Last, Question};
 use super::memory::MyMemory;
 use super::messages;
 use super::own;
-use super::statements::{Statement, asks_insert_id};
+use super::statements::Statement;
 use super::tracker::{MyTracker, Owed};
 use crate::fault::Cause;
 use crate::settings::Change;
@@ -152,12 +153,24 @@ impl MyTracker {
         match command.tag {
             command::PING => self.say_ok(self.sequence, out),
             // In a transaction the backend is this session's and knows by itself.
-            command::QUERY
-                if self.txn == TxnStatus::Idle
-                    && !matches!(self.diagnosis, Diagnosis::Lost)
-                    && is_question(command.front.get(1..).unwrap_or_default()) =>
-            {
-                self.diagnosis.answer(self.has(cap::DEPRECATE_EOF), self.status(), out);
+            command::QUERY if self.txn == TxnStatus::Idle => {
+                let Some(question) = Question::of(command.front.get(1..).unwrap_or_default()) else {
+                    return false;
+                };
+                if !self.answer_question(question, false, out) {
+                    return false;
+                }
+            }
+            command::STMT_EXECUTE if self.txn == TxnStatus::Idle && known && !bound => {
+                let statement = self.slots.get(&command.statement()).map(|slot| Arc::clone(&slot.statement));
+                let question = statement.as_ref().and_then(|statement| Question::of(&statement.text));
+                // The warnings of a prepared SHOW WARNINGS would have to be written in another way.
+                let Some(question) = question.filter(|(asked, _)| *asked != Question::Warnings) else {
+                    return false;
+                };
+                if !self.answer_question(question, true, out) {
+                    return false;
+                }
             }
             command::STMT_CLOSE if !bound => drop(self.slots.remove(&command.statement())),
             command::STMT_RESET if known && !bound => self.say_ok(self.sequence, out),
@@ -170,6 +183,27 @@ impl MyTracker {
         }
         self.scanned = 0;
         self.answered = true;
+        true
+    }
+
+    /// Answers what the statement before left, if that is known here.
+    fn answer_question(&mut self, question: (Question, &str), is_binary: bool, out: &mut Vec<u8>) -> bool {
+        let (deprecates_eof, status) = (self.has(cap::DEPRECATE_EOF), self.status());
+        let (asked, column) = question;
+        let number = match asked {
+            Question::Warnings if matches!(self.diagnosis, Diagnosis::Lost) => return false,
+            Question::Warnings => {
+                self.diagnosis.answer(deprecates_eof, status, out);
+                return true;
+            }
+            Question::FoundRows if self.last.counted => return false,
+            Question::FoundRows => i64::try_from(self.last.found_rows).unwrap_or(i64::MAX),
+            Question::RowCount => self.last.row_count,
+        };
+        last::put_number_result(column, number, is_binary, deprecates_eof, status, self.sequence, out);
+        // The answer is a result with a row itself.
+        self.last = Last { row_count: -1, found_rows: 1, ..Last::default() };
+        self.diagnosis = Diagnosis::Nothing;
         true
     }
 
@@ -225,7 +259,6 @@ impl MyTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<Sent, Fault> {
-        self.diagnosis = Diagnosis::Nothing;
         let owed = match command.tag {
             command::STMT_SEND_LONG_DATA => return Ok(self.long_data(command, memory, out)),
             command::STMT_CLOSE => {
@@ -233,9 +266,8 @@ impl MyTracker {
                 return Ok(Sent::Yes);
             }
             command::QUERY => {
-                if self.insert_id != memory.insert_id && asks_insert_id(&command.payload()) {
-                    self.bring_insert_id(memory, out);
-                }
+                let payload = command.payload();
+                self.bring(Asks::of(payload.get(1..).unwrap_or_default()), memory, out);
                 Owed::Results { statement: 0 }
             }
             command::STMT_PREPARE => return self.prepare(command, memory, out, client),
@@ -256,6 +288,11 @@ impl MyTracker {
             }
             _ => return self.local(&unknown_command(), command, client),
         };
+        if command.tag != command::QUERY {
+            self.diagnosis = Diagnosis::Nothing;
+            memory.last_by = (0, 0);
+            self.count += 1;
+        }
         self.open = false;
         self.owed.push_back(owed);
         out.extend_from_slice(command.frames);
@@ -270,6 +307,36 @@ impl MyTracker {
         self.open = false;
         self.say(fault, client);
         Ok(Sent::Yes)
+    }
+
+    /// Brings the backend to what the session's last statement left, as far as it is asked for, and forgets what
+    /// is not.
+    fn bring(&mut self, asks: Asks, memory: &mut MyMemory, out: &mut Vec<u8>) {
+        self.last.counted = asks.counts_rows;
+        let mut here = std::mem::take(&mut memory.last_by) == (self.number, self.count);
+        self.count += 1;
+        if asks.insert_id && self.insert_id != memory.insert_id {
+            self.bring_insert_id(memory, out);
+            here = false;
+        }
+        if !here && (asks.diagnostics || asks.row_count) {
+            self.bring_last(asks, out);
+        }
+        if !asks.keeps {
+            self.diagnosis = Diagnosis::Nothing;
+        }
+    }
+
+    /// Diagnostics and ROW_COUNT() are what they were on the backend where the last statement ran.
+    fn bring_last(&mut self, asks: Asks, out: &mut Vec<u8>) {
+        if asks.diagnostics || matches!(self.diagnosis, Diagnosis::Failed(_)) {
+            own::query(&last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes), out);
+        } else if let Some(text) = last::row_count_again(self.last.row_count) {
+            own::query(text, out);
+        } else {
+            return;
+        }
+        self.owed.push_back(Owed::Simple { ours: true, option: None });
     }
 
     /// LAST_INSERT_ID() is what it was on the backend where the session inserted.
@@ -299,6 +366,11 @@ impl MyTracker {
         } else {
             self.registry.unkept(&[], &birth)
         };
+        if !statement.asks.diagnostics {
+            self.diagnosis = Diagnosis::Nothing;
+            memory.last_by = (0, 0);
+            self.count += 1;
+        }
         make_room(memory, out);
         self.open = false;
         self.owed.push_back(Owed::Prepare { statement, ours: false });
@@ -318,15 +390,15 @@ impl MyTracker {
         }
         make_room(memory, out);
         let now = MyMemory::birth(memory.settings(), &memory.database);
-        self.bring(&now, &statement.birth, memory, out);
+        self.settle_in(&now, &statement.birth, memory, out);
         frame::put(out, 0, &[&[command::STMT_PREPARE], &*statement.text].concat());
         self.owed.push_back(Owed::Prepare { statement: Arc::clone(statement), ours: true });
-        self.bring(&statement.birth, &now, memory, out);
+        self.settle_in(&statement.birth, &now, memory, out);
         None
     }
 
     /// Takes the backend from one set of settings to another, and will not tell the client.
-    fn bring(&mut self, from: &Settings, to: &Settings, memory: &MyMemory, out: &mut Vec<u8>) {
+    fn settle_in(&mut self, from: &Settings, to: &Settings, memory: &MyMemory, out: &mut Vec<u8>) {
         let mut changes = from.changes(to);
         changes.retain(|change| matches!(change, Change::Set(..)));
         for _ in 0..own::apply(&changes, &memory.database, out) {
@@ -347,9 +419,7 @@ impl MyTracker {
         };
         let statement = Arc::clone(&slot.statement);
         let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
-        if statement.asks_insert_id && self.insert_id != memory.insert_id {
-            self.bring_insert_id(memory, out);
-        }
+        self.bring(statement.asks, memory, out);
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
         (slot.cursor, slot.long) = (false, false);
         let params = usize::from(slot.params);

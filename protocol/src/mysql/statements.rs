@@ -7,6 +7,7 @@
 //! is bound when it is prepared: to the schema, the SQL mode and the character set of that
 //! moment, which therefore belong to it.
 
+use super::last::Asks;
 use crate::Settings;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -22,8 +23,8 @@ pub struct Statement {
     pub text: Box<[u8]>,
     /// The settings that it was prepared under, as far as they matter to it.
     pub birth: Settings,
-    /// Whether it may ask for the last insert id.
-    pub asks_insert_id: bool,
+    /// What it may ask of the statement before it.
+    pub asks: Asks,
 }
 
 /// How many distinct texts are remembered before dead ones are swept out.
@@ -65,32 +66,20 @@ impl Registry {
         statement
     }
 
+    /// A number that no other session and no statement has.
+    pub fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// A statement that nobody shares.
     pub fn unkept(&self, text: &[u8], birth: &Settings) -> Arc<Statement> {
         Arc::new(Statement {
-            number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+            number: self.next_number(),
             text: text.into(),
             birth: birth.clone(),
-            asks_insert_id: asks_insert_id(text),
+            asks: Asks::of(text),
         })
     }
-}
-
-/// Whether a text may ask for the last insert id: whether one of its names is in it at all.
-pub fn asks_insert_id(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = memchr::memchr2(b'_', b'@', rest) {
-        // `last_insert_id` is found by its first underscore, `@@identity` by its second sign.
-        let is = |from: usize, word: &[u8]| {
-            rest.get(from..from + word.len()).is_some_and(|have| have.eq_ignore_ascii_case(word))
-        };
-        if (at >= 4 && is(at - 4, b"last_insert_id")) || is(at, b"@@") {
-            return true;
-        }
-        rest = rest.get(at + 1..).unwrap_or_default();
-        // A word cut by the step is found again: `last` is in front of the first underscore only.
-    }
-    false
 }
 
 #[cfg(test)]
@@ -110,21 +99,5 @@ mod tests {
             registry.intern(format!("select {i}").as_bytes(), &births[0]);
         }
         assert!(registry.known.lock().by_key.len() <= SWEEP_AT);
-    }
-
-    #[test]
-    fn insert_ids() {
-        for yes in [
-            "SELECT LAST_INSERT_ID()",
-            "last_insert_id",
-            "a_b last_insert_ID",
-            "select @@identity",
-            "x_last_insert_id",
-        ] {
-            assert!(asks_insert_id(yes.as_bytes()), "{yes}");
-        }
-        for no in ["", "insert into t_x values (1)", "last_insert_i", "last_insert_", "select @x", "_"] {
-            assert!(!asks_insert_id(no.as_bytes()), "{no}");
-        }
     }
 }

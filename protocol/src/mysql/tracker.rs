@@ -11,12 +11,13 @@
 
 use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, mark, status};
+use super::last::Last;
 use super::memory::MyMemory;
 use super::messages::{self, Done};
 use super::replies::Part;
 use super::statements::{Registry, Statement};
 use crate::handshake::Greeting;
-use crate::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use crate::tracker::{Intake, Quoting, Tracker, TxnStatus, Verdict};
 use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -102,10 +103,16 @@ pub struct MyTracker {
     pub(super) txn: TxnStatus,
     pub(super) autocommit: bool,
     pub(super) insert_id: u64,
+    /// Tells this session from others; never 0.
+    pub(super) number: u64,
+    /// Counts the statements of this session.
+    pub(super) count: u64,
+    pub(super) last: Last,
     pub(super) diagnosis: Diagnosis,
     /// The warnings are still to be asked for.
     pub(super) warned: bool,
-    pub(super) sql_mode_trusted: bool,
+    /// How texts are read by the session's SQL mode.
+    pub(super) quoting: Quoting,
     pub(super) charset_trusted: bool,
 }
 
@@ -117,8 +124,16 @@ impl MyTracker {
     pub(super) fn note(&mut self, name: &str, value: &str) {
         match name {
             "sql_mode" => {
-                let plain = |mode: &str| !matches!(mode, "ANSI_QUOTES" | "NO_BACKSLASH_ESCAPES");
-                self.sql_mode_trusted = value.trim_start_matches('\'').split(',').all(plain);
+                self.quoting = Quoting::USUAL;
+                for mode in value.trim_start_matches('\'').split(',') {
+                    match mode {
+                        "ANSI_QUOTES" => self.quoting.names_in_double_quotes = true,
+                        "NO_BACKSLASH_ESCAPES" => self.quoting.backslash_escapes = false,
+                        // Another language, which nobody here reads.
+                        "ORACLE" | "MSSQL" => self.quoting.trusted = false,
+                        _ => {}
+                    }
+                }
             }
             "character_set_client" => {
                 self.charset_trusted = !UNSAFE_CHARSETS.contains(&value.trim_start_matches('\''));
@@ -150,6 +165,7 @@ impl Tracker for MyTracker {
     type Registry = Registry;
 
     fn new(registry: Arc<Registry>, greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self {
+        let number = registry.next_number();
         let mut tracker = Self {
             registry,
             abilities: greeting.abilities,
@@ -176,9 +192,12 @@ impl Tracker for MyTracker {
             txn: TxnStatus::Idle,
             autocommit: true,
             insert_id: 0,
+            number,
+            count: 0,
+            last: Last::default(),
             diagnosis: Diagnosis::Nothing,
             warned: false,
-            sql_mode_trusted: true,
+            quoting: Quoting::USUAL,
             charset_trusted: true,
         };
         for (name, value) in reported.iter() {
@@ -241,6 +260,7 @@ impl Tracker for MyTracker {
         client: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
         if std::mem::take(&mut self.warned) && self.owed.is_empty() && !self.muted {
+            memory.last_by = (0, 0);
             super::own::query(QUESTION, out);
             self.owed.push_back(Owed::Warnings);
             self.diagnosis = Diagnosis::fetching();
@@ -320,6 +340,7 @@ impl Tracker for MyTracker {
             (slot.cursor, slot.long) = (false, false);
         }
         self.txn = TxnStatus::Idle;
+        self.last.rows = 0;
         waits
     }
 
@@ -374,8 +395,8 @@ impl Tracker for MyTracker {
         held
     }
 
-    fn lexing_trusted(&self) -> bool {
-        self.sql_mode_trusted && self.charset_trusted
+    fn quoting(&self) -> Quoting {
+        Quoting { trusted: self.quoting.trusted && self.charset_trusted, ..self.quoting }
     }
 
     fn note_reported(&mut self, _reported: &[(String, String)], _out: &mut Vec<u8>) {}

@@ -72,6 +72,10 @@ enum Proof {
 impl Login for PgLogin {
     type CancelKey = CancelKey;
 
+    fn again(_: Arc<LoginTerms>, _: u32, _: &CancelKey) -> Option<Self> {
+        None
+    }
+
     fn new(terms: Arc<LoginTerms>) -> Self {
         Self {
             terms,
@@ -212,7 +216,7 @@ impl PgLogin {
             Packet::DirectTls if !self.terms.tls_offered => {
                 return Err(Fault::fatal(Cause::NotSupported, "TLS is not offered"));
             }
-            Packet::DirectTls => LoginStep::DirectTls { alpn: ALPN },
+            Packet::DirectTls => LoginStep::DirectTls { alpn: Some(ALPN) },
             Packet::Cancel(key) => return Ok((len, LoginStep::Cancel(key))),
             Packet::Hello(hello) => return self.named(hello, out).map(|step| (len, step)),
         };

@@ -18,6 +18,7 @@ mod startup;
 mod statements;
 mod tracker;
 
+use crate::codec::Codec;
 use crate::handshake::{AuthMethod, CancelBy, Credential, Verifier};
 use crate::own::Errand;
 use crate::tracker::Refusal;
@@ -74,6 +75,10 @@ impl crate::Protocol for Postgres {
 
     fn encode_notice(message: &str, out: &mut Vec<u8>) {
         messages::notice(message, out);
+    }
+
+    fn codec(_: u32) -> Option<Box<dyn Codec>> {
+        None
     }
 
     fn new_cancel_key(random: [u8; 36], long: bool, owner: u16) -> CancelKey {

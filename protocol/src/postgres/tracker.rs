@@ -11,7 +11,7 @@ use super::memory::UNKNOWN;
 use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
 use crate::handshake::Greeting;
-use crate::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use crate::tracker::{Intake, Quoting, Tracker, TxnStatus, Verdict};
 use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -427,8 +427,8 @@ impl Tracker for PgTracker {
         std::mem::take(&mut self.discarded)
     }
 
-    fn lexing_trusted(&self) -> bool {
-        self.trusted
+    fn quoting(&self) -> Quoting {
+        Quoting { trusted: self.trusted, ..Quoting::USUAL }
     }
 
     fn note_reported(&mut self, reported: &[(String, String)], out: &mut Vec<u8>) {

@@ -97,8 +97,12 @@ fn judge(scan: &mut Scan<'_>, wrapped: u32) -> Plan {
         b"create" => create(scan),
         b"drop" => drop(scan),
         b"alter" | b"rename" | b"truncate" => definition(scan),
-        b"call" | b"do" => {
-            write(Reason::Procedure, if lower == b"call" { Effects::UNKNOWN } else { Effects::empty() })
+        b"do" => write(Reason::Procedure, Effects::empty()),
+        b"call" => {
+            scan.run();
+            // One that takes an OUT parameter is set without a word of it in the reply.
+            let sets = if scan.found.variable { Effects::USER_VARIABLES } else { Effects::empty() };
+            write(Reason::Procedure, Effects::UNKNOWN.union(sets))
         }
         b"grant" | b"revoke" => write(Reason::Ddl, Effects::empty()),
         // Of a procedure's language: without one, MariaDB runs it as it is.

@@ -381,7 +381,7 @@ fn direct_tls() {
     let mut direct = login(terms(AuthMethod::Scram));
     let mut out = Vec::new();
     match direct.feed(b"\x16\x03\x01\x02\0\x01", &mut out) {
-        Ok((0, LoginStep::DirectTls { alpn })) => assert_eq!(alpn, b"postgresql"),
+        Ok((0, LoginStep::DirectTls { alpn })) => assert_eq!(alpn, Some(&b"postgresql"[..])),
         other => panic!("{other:?}"),
     }
     assert_eq!(out, b"");
