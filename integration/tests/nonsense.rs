@@ -218,7 +218,7 @@ fn endless(
     mark: &str,
     piece: Vec<u8>,
 ) -> u64 {
-    const ENOUGH: usize = 64 << 20;
+    const ENOUGH: usize = 32 << 20;
     let id = scene.proxy.process().id();
     let mut bystander = scene.proxy.session();
     bystander.query("SELECT 1").ok();
