@@ -275,8 +275,9 @@ impl Program {
         tokio::time::sleep(general.shutdown_delay).await;
         self.stop.send_replace(true);
         let gone = async {
-            // Those who are signing in have a place, and no session yet.
-            while self.places.taken() > 0 {
+            // A listener holds on to `stop` until it has taken its last client. Those who are signing
+            // in have a place, and no session yet.
+            while !self.stop.is_closed() || self.places.taken() > 0 {
                 self.sites().iter().for_each(|site| site.stop_all());
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -91,7 +91,9 @@ fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
     let out = format!("{} is out", stage.cluster.replicas[1].address());
     until("the lag is noticed", PATIENCE, || {
         stage.cluster.primary.sql("INSERT INTO moves VALUES (1)").ok();
-        (status().contains(&out) && status().contains("file is not valid")).then_some(())
+        let said = status();
+        let wanted = [out.as_str(), "file is not valid", "takes no reads, lagging"];
+        wanted.iter().all(|part| said.contains(part)).then_some(())
     });
     let page = chromium(&url, &["--dump-dom"]);
     let verdict = text_of(&page, "id=\"verdict\"");

@@ -189,7 +189,8 @@ fn two_processes_share_an_address_and_the_old_one_leaves_without_a_loss() {
             thread::sleep(Duration::from_millis(100));
             old.signal(Signal::TERM);
             old.signal(Signal::CONT);
-            let ended = old.terminate(PATIENCE);
+            // Not told again: that would end it at once.
+            let ended = old.await_end(PATIENCE);
             assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", old.log());
             old = new;
         }
