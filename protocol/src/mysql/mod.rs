@@ -4,6 +4,8 @@
 //! documentation. A client is served by backends that agreed on the same abilities, so replies
 //! are never translated: only the changes of state that a client did not ask for are taken out.
 
+mod alone;
+mod command;
 mod compress;
 mod diagnosis;
 mod dial;

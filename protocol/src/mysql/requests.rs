@@ -4,101 +4,25 @@
 //! what needs it waits. An EXECUTE that leaves out the types of its parameters, because the
 //! server has seen them, has them put in: this server may not have.
 
+use super::alone::{no_cursor, unknown_command, unknown_statement};
+use super::command::{Command, commands};
 use super::diagnosis::Diagnosis;
-use super::flags::{capability as cap, command};
-use super::frame::{self, FULL, HEADER};
-use super::last::{self, Asks, Last, Question};
+use super::flags::command;
+use super::frame::{self, FULL};
+use super::last::{self, Asks};
 use super::memory::MyMemory;
-use super::messages;
 use super::own;
 use super::statements::Statement;
 use super::tracker::{MyTracker, Owed};
 use crate::fault::Cause;
 use crate::settings::Change;
-use crate::tracker::{Memory, TxnStatus};
+use crate::tracker::Memory;
 use crate::{Fault, Settings};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Statements that a client may have prepared at a time.
 const SLOTS_MAX: usize = 16_384;
-
-/// One command: all its packets, or as much of them as is here.
-#[derive(Clone, Copy)]
-struct Command<'a> {
-    tag: u8,
-    frames: &'a [u8],
-    /// The payload of its first packet.
-    front: &'a [u8],
-    /// Whether it is here to its end.
-    whole: bool,
-    /// Whether its last packet here is continued by another.
-    goes_on: bool,
-    /// The number of its last packet here.
-    sequence: u8,
-}
-
-impl<'a> Command<'a> {
-    /// The command at the start of `bytes`.
-    fn first(bytes: &'a [u8]) -> Option<Self> {
-        let head = frame::head(bytes).ok()??;
-        let front = bytes.get(HEADER..bytes.len().min(head.len()))?;
-        let (mut at, mut goes_on, mut sequence) = (0, true, 0);
-        let mut whole = true;
-        while goes_on {
-            let left = bytes.get(at..).unwrap_or_default();
-            let Ok(Some(head)) = frame::head(left) else {
-                whole = false;
-                break;
-            };
-            (goes_on, sequence) = (head.body == FULL, frame::sequence(left));
-            at += head.len();
-            if at > bytes.len() {
-                whole = false;
-                break;
-            }
-        }
-        let frames = bytes.get(..at.min(bytes.len()))?;
-        Some(Self { tag: head.tag, frames, front, whole, goes_on, sequence })
-    }
-
-    /// The payload, as much of it as is here.
-    fn payload(&self) -> Cow<'a, [u8]> {
-        if self.frames.len() <= HEADER + self.front.len() {
-            return Cow::Borrowed(self.front);
-        }
-        let mut joined = Vec::with_capacity(self.frames.len());
-        let mut left = self.frames;
-        while let Ok(Some(head)) = frame::head(left) {
-            joined.extend_from_slice(left.get(HEADER..left.len().min(head.len())).unwrap_or_default());
-            left = left.get(head.len()..).unwrap_or_default();
-        }
-        Cow::Owned(joined)
-    }
-
-    /// The statement that it names.
-    fn statement(&self) -> u32 {
-        let bytes = self.front.get(1..5).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        bytes.map_or(0, u32::from_le_bytes)
-    }
-
-    /// Appends it with another statement in its place.
-    fn put_renamed(&self, id: u32, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(self.frames);
-        if let Some(place) = out.get_mut(start + HEADER + 1..start + HEADER + 5) {
-            place.copy_from_slice(&id.to_le_bytes());
-        }
-    }
-}
-
-fn commands(mut bytes: &[u8]) -> impl Iterator<Item = Command<'_>> {
-    std::iter::from_fn(move || {
-        let command = Command::first(bytes)?;
-        bytes = bytes.get(command.frames.len()..).unwrap_or_default();
-        Some(command)
-    })
-}
 
 /// See `Tracker::is_reset`.
 pub(super) fn is_reset(request: &[u8]) -> bool {
@@ -136,79 +60,6 @@ impl MyTracker {
                 _ => {}
             }
         }
-    }
-
-    /// Answers what needs no backend, if it is all of the request.
-    pub(super) fn answer_alone(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(command) = Command::first(request) else { return false };
-        if !command.whole || command.frames.len() < request.len() {
-            return false;
-        }
-        let slot = self.slots.get(&command.statement());
-        let known = slot.is_some();
-        let cursor = slot.is_some_and(|slot| slot.cursor);
-        // What a backend holds for this session alone only the backend can let go.
-        let bound = slot.is_some_and(|slot| slot.cursor || slot.long || slot.statement.text.is_empty());
-        self.asked(command.sequence);
-        match command.tag {
-            command::PING => self.say_ok(self.sequence, out),
-            // In a transaction the backend is this session's and knows by itself.
-            command::QUERY if self.txn == TxnStatus::Idle => {
-                let Some(question) = Question::of(command.front.get(1..).unwrap_or_default()) else {
-                    return false;
-                };
-                if !self.answer_question(question, false, out) {
-                    return false;
-                }
-            }
-            command::STMT_EXECUTE if self.txn == TxnStatus::Idle && known && !bound => {
-                let statement = self.slots.get(&command.statement()).map(|slot| Arc::clone(&slot.statement));
-                let question = statement.as_ref().and_then(|statement| Question::of(&statement.text));
-                // The warnings of a prepared SHOW WARNINGS would have to be written in another way.
-                let Some(question) = question.filter(|(asked, _)| *asked != Question::Warnings) else {
-                    return false;
-                };
-                if !self.answer_question(question, true, out) {
-                    return false;
-                }
-            }
-            command::STMT_CLOSE if !bound => drop(self.slots.remove(&command.statement())),
-            command::STMT_RESET if known && !bound => self.say_ok(self.sequence, out),
-            command::STMT_RESET | command::STMT_EXECUTE | command::STMT_FETCH if !known => {
-                self.say(&unknown_statement(command.statement()), out);
-            }
-            command::STMT_FETCH if !cursor => self.say(&no_cursor(), out),
-            tag if !is_known(tag) => self.say(&unknown_command(), out),
-            _ => return false,
-        }
-        self.scanned = 0;
-        self.answered = true;
-        true
-    }
-
-    /// Answers what the statement before left, if that is known here.
-    fn answer_question(&mut self, question: (Question, &str), is_binary: bool, out: &mut Vec<u8>) -> bool {
-        let (deprecates_eof, status) = (self.has(cap::DEPRECATE_EOF), self.status());
-        let (asked, column) = question;
-        let number = match asked {
-            Question::Warnings if matches!(self.diagnosis, Diagnosis::Lost) => return false,
-            Question::Warnings => {
-                self.diagnosis.answer(deprecates_eof, status, out);
-                return true;
-            }
-            Question::FoundRows if self.last.counted => return false,
-            Question::FoundRows => i64::try_from(self.last.found_rows).unwrap_or(i64::MAX),
-            Question::RowCount => self.last.row_count,
-        };
-        last::put_number_result(column, number, is_binary, deprecates_eof, status, self.sequence, out);
-        // The answer is a result with a row itself.
-        self.last = Last { row_count: -1, found_rows: 1, ..Last::default() };
-        self.diagnosis = Diagnosis::Nothing;
-        true
-    }
-
-    fn say(&mut self, fault: &Fault, out: &mut Vec<u8>) {
-        messages::fault(fault, self.sequence, true, out);
     }
 
     /// See `Tracker::forward`.
@@ -565,37 +416,4 @@ fn quoted(verb: &[u8], name: &[u8]) -> Vec<u8> {
     }
     text.push(b'`');
     text
-}
-
-fn is_known(tag: u8) -> bool {
-    matches!(
-        tag,
-        command::INIT_DB
-            | command::QUERY
-            | command::FIELD_LIST
-            | command::STATISTICS
-            | command::PROCESS_KILL
-            | command::PING
-            | command::STMT_PREPARE
-            | command::STMT_EXECUTE
-            | command::STMT_SEND_LONG_DATA
-            | command::STMT_CLOSE
-            | command::STMT_RESET
-            | command::SET_OPTION
-            | command::STMT_FETCH
-            | command::RESET_CONNECTION
-    )
-}
-
-fn unknown_command() -> Fault {
-    Fault::error(Cause::NotSupported, "Unknown command").code("1047/08S01")
-}
-
-fn unknown_statement(id: u32) -> Fault {
-    let text = format!("Unknown prepared statement handler ({id}) given");
-    Fault::error(Cause::InvalidParameter, text).code("1243/HY000")
-}
-
-fn no_cursor() -> Fault {
-    Fault::error(Cause::InvalidParameter, "The statement has no open cursor").code("1421/HY000")
 }
