@@ -88,7 +88,7 @@ fn table(servers: &[&Server], now: &[Served], before: &[Served], metrics: &Sampl
             now.reads - before.reads,
             now.writes,
             now.writes - before.writes,
-            metrics.sum("splitpool_endpoint_statements_total", &labels),
+            metrics.sum("splitpool_endpoint_latency_seconds_count", &labels),
         )
         .ok();
     }
