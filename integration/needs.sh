@@ -40,6 +40,12 @@ need_mariadb() {
     install_idle mariadb-server mariadb-client
 }
 
+# What watches PgBouncer, and what checks metrics: tests run them against the proxy.
+need_monitoring() {
+    command -v promtool >/dev/null && command -v prometheus-pgbouncer-exporter >/dev/null && return
+    install_idle --no-install-recommends prometheus prometheus-pgbouncer-exporter python3-psycopg2
+}
+
 # What reads the files of deploy/, a browser for the dashboard, and a linker for the static binary. The tests check
 # with them, nothing is started by them.
 need_deploy_tools() {

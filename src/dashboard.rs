@@ -13,7 +13,7 @@ use history::History;
 use parking_lot::Mutex;
 use pool::{EndpointView, View};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -134,14 +134,22 @@ impl Event {
 
 fn cluster(view: &View, facts: &Facts, snapshot: &Snapshot, history: &History) -> Value {
     let config = snapshot.clusters.get(&view.name);
-    let counters = facts.metrics.cluster(&view.name);
-    let statements: Vec<_> = counters
-        .statements()
-        .map(|(target, reason, count)| json!({ "target": target, "reason": reason, "count": count }))
+    let counters = facts.metrics.of_cluster(&view.name);
+    let mut routes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (target, reason, count) in counters.iter().flat_map(|of| of.routes()) {
+        *routes.entry((target, reason.as_str())).or_default() += count;
+    }
+    let statements: Vec<_> = routes
+        .iter()
+        .map(|((target, reason), count)| json!({ "target": target, "reason": reason, "count": count }))
         .collect();
+    // Databases of one cluster share the counters of pins.
     let pins: Vec<_> = counters
-        .pins()
-        .map(|(reason, now, ever)| json!({ "reason": reason, "now": now, "ever": ever }))
+        .iter()
+        .take(1)
+        .flat_map(|of| of.pins())
+        .filter(|pin| pin.ever > 0)
+        .map(|pin| json!({ "reason": pin.reason, "now": pin.now, "ever": pin.ever }))
         .collect();
     let pools: Vec<_> = view
         .pools
@@ -180,7 +188,7 @@ fn endpoint(cluster: &str, seen: &EndpointView, history: &History) -> Value {
         "probe_age": seconds(seen.probe_age),
         "weight": seen.weight,
         "in_use": seen.endpoint.in_flight(),
-        "statements": load(&counters.statements),
+        "statements": counters.latencies.count(),
         "lost": load(&counters.lost),
         "login_failures": load(&counters.login_failures),
         "error": seen.error,

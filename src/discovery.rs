@@ -9,7 +9,7 @@ mod dns;
 mod patroni;
 
 use crate::config::{ClusterConfig, DiscoveryConfig, Source};
-use crate::metrics::ClusterCounters;
+use crate::metrics::Searches;
 use parking_lot::Mutex;
 use pool::{Cluster, ClusterSettings, EndpointSettings};
 use protocol::Protocol;
@@ -51,11 +51,11 @@ impl<P: Protocol> Members<P> {
         cluster: &Arc<Cluster<P>>,
         config: &ClusterConfig,
         settings: ClusterSettings,
-        counters: &Arc<ClusterCounters>,
+        searches: &Arc<Searches>,
     ) -> Arc<Self> {
         let state = State { settings, found: Vec::new(), discovery: None, search: None };
         let members = Arc::new(Self { cluster: Arc::clone(cluster), state: Mutex::new(state) });
-        members.search(config.discovery.clone(), counters);
+        members.search(config.discovery.clone(), searches);
         members
     }
 
@@ -64,16 +64,16 @@ impl<P: Protocol> Members<P> {
         self: &Arc<Self>,
         config: &ClusterConfig,
         settings: ClusterSettings,
-        counters: &Arc<ClusterCounters>,
+        searches: &Arc<Searches>,
     ) {
         self.state.lock().settings = settings;
         if self.state.lock().discovery != config.discovery {
-            self.search(config.discovery.clone(), counters);
+            self.search(config.discovery.clone(), searches);
         }
         self.put_to_work(&self.state.lock());
     }
 
-    fn search(self: &Arc<Self>, discovery: Option<DiscoveryConfig>, counters: &Arc<ClusterCounters>) {
+    fn search(self: &Arc<Self>, discovery: Option<DiscoveryConfig>, searches: &Arc<Searches>) {
         let mut state = self.state.lock();
         if let Some(old) = state.search.take() {
             old.abort();
@@ -83,7 +83,7 @@ impl<P: Protocol> Members<P> {
         }
         state.discovery.clone_from(&discovery);
         state.search = discovery.map(|discovery| {
-            tokio::spawn(search(Arc::downgrade(self), discovery, Arc::clone(counters))).abort_handle()
+            tokio::spawn(search(Arc::downgrade(self), discovery, Arc::clone(searches))).abort_handle()
         });
     }
 
@@ -122,11 +122,7 @@ fn with(settings: &ClusterSettings, found: &[EndpointSettings]) -> ClusterSettin
     settings
 }
 
-async fn search<P: Protocol>(
-    members: Weak<Members<P>>,
-    discovery: DiscoveryConfig,
-    counters: Arc<ClusterCounters>,
-) {
+async fn search<P: Protocol>(members: Weak<Members<P>>, discovery: DiscoveryConfig, searches: Arc<Searches>) {
     let mut is_well = true;
     loop {
         let begun = Instant::now();
@@ -168,7 +164,7 @@ async fn search<P: Protocol>(
                 (outcome, discovery.interval)
             }
         };
-        counters.discovered(outcome, is_well);
+        searches.discovered(outcome, is_well);
         drop(members);
         let pause = pause.min(discovery.interval).max(PAUSE_MIN).saturating_sub(begun.elapsed());
         tokio::time::sleep(pause.max(Duration::from_millis(10))).await;

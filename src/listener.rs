@@ -71,6 +71,8 @@ impl Listener {
             }
         };
         tokio::pin!(over);
+        // Kept free for operators, who must come in also when all places are taken.
+        let spares = Arc::new(Places::new(if gate.console.is_some() { SPARES } else { 0 }));
         loop {
             let now = manners.borrow().clone();
             let accepted = tokio::select! {
@@ -88,13 +90,15 @@ impl Listener {
                 }
             };
             let now = manners.borrow().clone();
-            let Some(place) = places.enter() else {
+            let place = places.enter();
+            let spare = place.is_none();
+            let Some(place) = place.or_else(|| spares.enter()) else {
                 tokio::spawn(turn_away::<P>(stream, now.terms));
                 continue;
             };
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
-                serve(gate, stream, now.tls, now.terms, now.login_timeout).await;
+                serve(gate, stream, now.tls, now.terms, now.login_timeout, spare).await;
                 drop(place);
             });
         }
@@ -138,6 +142,9 @@ async fn turn_away<P: Protocol>(mut stream: Stream, terms: Arc<LoginTerms>) {
     };
     let _: Result<io::Result<()>, _> = tokio::time::timeout(Duration::from_secs(2), Box::pin(answer)).await;
 }
+
+/// Places beyond `max_clients` that only operators are served in.
+const SPARES: usize = 8;
 
 /// Bytes by which a client may name itself.
 const GREETING_MAX: usize = 16 * 1024;

@@ -10,17 +10,27 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 use protocol::{Fault, Held};
 use router::Reason;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StatementLabels {
     cluster: String,
+    database: String,
     target: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DatabaseLabels {
+    cluster: String,
+    database: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -57,7 +67,8 @@ pub struct Metrics {
     faults: Family<FaultLabels, Counter>,
     discoveries: Family<DiscoveryLabels, Counter>,
     discovery_stale: Family<ClusterLabels, Gauge>,
-    clusters: Mutex<HashMap<String, Arc<ClusterCounters>>>,
+    waits: Family<DatabaseLabels, Histogram, fn() -> Histogram>,
+    databases: Mutex<BTreeMap<(String, String), Arc<Counters>>>,
     sessions: Gauge,
     generation: Gauge,
     reloads: Family<OutcomeLabels, Counter>,
@@ -69,20 +80,130 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
-/// The counters of one cluster.
-pub struct ClusterCounters {
+/// The counters of one database of a cluster. Those that are not of statements, requests and waits
+/// are shared by all databases of the cluster.
+pub struct Counters {
     cluster: String,
+    database: String,
+    /// Microseconds that requests took.
+    busy_us: AtomicU64,
+    /// Requests that waited for a backend, and for how many microseconds.
+    waits: AtomicU64,
+    waited_us: AtomicU64,
+    wait: Histogram,
     /// By target (replica, primary) and reason.
     statements: [Vec<Counter>; 2],
     second_chances: Counter,
     pinned: Vec<(Held, Gauge, Counter)>,
     refused_pins: Vec<(Held, Counter)>,
     faults: Family<FaultLabels, Counter>,
+}
+
+/// The counters of the looks for a cluster's endpoints.
+pub struct Searches {
+    cluster: String,
     discoveries: Family<DiscoveryLabels, Counter>,
     discovery_stale: Family<ClusterLabels, Gauge>,
 }
 
-impl ClusterCounters {
+impl Searches {
+    /// Endpoints were looked for; `outcome` is one of a few words of the code. Not `is_well`: those
+    /// in use are of an earlier answer.
+    pub fn discovered(&self, outcome: &'static str, is_well: bool) {
+        let cluster = self.cluster.clone();
+        self.discovery_stale
+            .get_or_create(&ClusterLabels { cluster: cluster.clone() })
+            .set(i64::from(!is_well));
+        self.discoveries.get_or_create(&DiscoveryLabels { cluster, outcome }).inc();
+    }
+}
+
+/// Sums over all requests of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Requests.
+    pub requests: u64,
+    /// Those of them that took a backend.
+    pub leases: u64,
+    /// Those of them that were not inside an open transaction.
+    pub transactions: u64,
+    /// Microseconds that requests took.
+    pub busy_us: u64,
+    /// Requests that waited for a backend.
+    pub waits: u64,
+    /// Microseconds that they waited.
+    pub waited_us: u64,
+}
+
+/// What one reason to be pinned amounts to in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinCount {
+    /// The reason's name.
+    pub reason: &'static str,
+    /// Sessions that are pinned by it.
+    pub now: i64,
+    /// How often a session was.
+    pub ever: u64,
+    /// Statements refused because they would have been a reason.
+    pub refused: u64,
+}
+
+impl Counters {
+    /// The cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The database's name: as in the configuration, the cluster's own on MySQL.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// A request was answered after this many microseconds.
+    pub fn took(&self, micros: u32) {
+        self.busy_us.fetch_add(micros.into(), Relaxed);
+    }
+
+    /// A request waited for a backend.
+    pub fn waited(&self, waited: Duration) {
+        self.waits.fetch_add(1, Relaxed);
+        self.waited_us.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.wait.observe(waited.as_secs_f64());
+    }
+
+    /// How many requests ran where and why: those that any did.
+    pub fn routes(&self) -> impl Iterator<Item = (&'static str, Reason, u64)> {
+        let targets = ["replica", "primary"].into_iter().zip(&self.statements);
+        let all =
+            targets.flat_map(|(target, of)| Reason::ALL.into_iter().zip(of).map(move |it| (target, it)));
+        all.map(|(target, (reason, count))| (target, reason, count.get())).filter(|(_, _, count)| *count > 0)
+    }
+
+    /// Sums over all requests.
+    pub fn sums(&self) -> Sums {
+        let count = |wanted: &dyn Fn(Reason) -> bool| -> u64 {
+            self.routes().filter(|(_, reason, _)| wanted(*reason)).map(|(_, _, count)| count).sum()
+        };
+        Sums {
+            requests: count(&|_| true),
+            leases: count(&|reason| reason != Reason::Transaction && reason != Reason::Pinned),
+            transactions: count(&|reason| reason != Reason::Transaction),
+            busy_us: self.busy_us.load(Relaxed),
+            waits: self.waits.load(Relaxed),
+            waited_us: self.waited_us.load(Relaxed),
+        }
+    }
+
+    /// What sessions of the cluster are and were pinned for, by reason.
+    pub fn pins(&self) -> impl Iterator<Item = PinCount> {
+        self.pinned.iter().zip(&self.refused_pins).map(|((held, now, ever), (_, refused))| PinCount {
+            reason: held.names().next().unwrap_or_default(),
+            now: now.get(),
+            ever: ever.get(),
+            refused: refused.get(),
+        })
+    }
+
     /// A request was answered.
     pub fn statement(&self, on_primary: bool, reason: Reason) {
         if let Some(counter) =
@@ -90,23 +211,6 @@ impl ClusterCounters {
         {
             counter.inc();
         }
-    }
-
-    /// How many requests ran where and why, those that there were.
-    pub fn statements(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        ["replica", "primary"].into_iter().zip(&self.statements).flat_map(|(target, of)| {
-            let count =
-                move |(reason, counter): (&Reason, &Counter)| (target, reason.as_str(), counter.get());
-            Reason::ALL.iter().zip(of).map(count).filter(|(_, _, count)| *count > 0)
-        })
-    }
-
-    /// How many sessions keep their backend now, and ever did, by what for; those that there were.
-    pub fn pins(&self) -> impl Iterator<Item = (&'static str, i64, u64)> {
-        let count = |((_, reason), (_, now, ever)): ((Held, _), &(Held, Gauge, Counter))| {
-            (reason, now.get(), ever.get())
-        };
-        Held::ALL.into_iter().zip(&self.pinned).map(count).filter(|(_, _, ever)| *ever > 0)
     }
 
     /// A replica refused a statement, which ran on the primary then.
@@ -139,21 +243,16 @@ impl ClusterCounters {
         }
     }
 
-    /// Endpoints were looked for; `outcome` is one of a few words of the code. Not `is_well`: those
-    /// in use are of an earlier answer.
-    pub fn discovered(&self, outcome: &'static str, is_well: bool) {
-        let cluster = self.cluster.clone();
-        self.discovery_stale
-            .get_or_create(&ClusterLabels { cluster: cluster.clone() })
-            .set(i64::from(!is_well));
-        self.discoveries.get_or_create(&DiscoveryLabels { cluster, outcome }).inc();
-    }
-
     /// A client was told of a fault of ours.
     pub fn fault(&self, fault: &Fault) {
         let sqlstate = fault.cause.sqlstate().to_owned();
         self.faults.get_or_create(&FaultLabels { cluster: self.cluster.clone(), sqlstate }).inc();
     }
+}
+
+/// From a tenth of a millisecond to half a minute.
+fn wait_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 4.0, 10))
 }
 
 impl Default for Metrics {
@@ -168,7 +267,8 @@ impl Default for Metrics {
             faults: Family::default(),
             discoveries: Family::default(),
             discovery_stale: Family::default(),
-            clusters: Mutex::default(),
+            waits: Family::new_with_constructor(wait_histogram),
+            databases: Mutex::default(),
             sessions: Gauge::default(),
             generation: Gauge::default(),
             reloads: Family::default(),
@@ -192,6 +292,12 @@ impl Default for Metrics {
             "Statements refused because they would have bound their session",
             new.refused_pins.clone(),
         );
+        registry.register_with_unit(
+            "wait",
+            "How long requests waited for a backend that was not at hand",
+            Unit::Seconds,
+            new.waits.clone(),
+        );
         registry.register("faults", "Errors of the proxy's own that clients were told", new.faults.clone());
         registry.register("discoveries", "Looks for endpoints, by outcome", new.discoveries.clone());
         registry.register(
@@ -212,17 +318,38 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The counters of a cluster; the same ones for the same name.
-    pub fn cluster(&self, name: &str) -> Arc<ClusterCounters> {
-        let mut clusters = self.clusters.lock();
-        let make = || Arc::new(self.counters(name));
-        Arc::clone(clusters.entry(name.to_owned()).or_insert_with(make))
+    /// The counters of a database of a cluster; the same ones for the same names.
+    pub fn counters(&self, cluster: &str, database: &str) -> Arc<Counters> {
+        let mut databases = self.databases.lock();
+        let make = || Arc::new(self.make(cluster, database));
+        Arc::clone(databases.entry((cluster.to_owned(), database.to_owned())).or_insert_with(make))
     }
 
-    fn counters(&self, name: &str) -> ClusterCounters {
+    /// The counters of every database, by name of the cluster and the database.
+    pub fn all(&self) -> Vec<Arc<Counters>> {
+        self.databases.lock().values().cloned().collect()
+    }
+
+    /// The counters of every database of a cluster.
+    pub fn of_cluster(&self, name: &str) -> Vec<Arc<Counters>> {
+        self.databases.lock().values().filter(|of| of.cluster == name).cloned().collect()
+    }
+
+    /// The counters of the looks for a cluster's endpoints.
+    pub fn searches(&self, cluster: &str) -> Arc<Searches> {
+        Arc::new(Searches {
+            cluster: cluster.to_owned(),
+            discoveries: self.discoveries.clone(),
+            discovery_stale: self.discovery_stale.clone(),
+        })
+    }
+
+    fn make(&self, name: &str, database: &str) -> Counters {
+        let of_database = DatabaseLabels { cluster: name.to_owned(), database: database.to_owned() };
         let of = |target: &'static str| {
             let labels = |reason: &Reason| StatementLabels {
                 cluster: name.to_owned(),
+                database: database.to_owned(),
                 target,
                 reason: reason.as_str(),
             };
@@ -236,8 +363,13 @@ impl Metrics {
             let labels = PinLabels { cluster: name.to_owned(), reason };
             (held, self.refused_pins.get_or_create_owned(&labels))
         };
-        ClusterCounters {
+        Counters {
             cluster: name.to_owned(),
+            database: database.to_owned(),
+            busy_us: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+            wait: self.waits.get_or_create_owned(&of_database),
             statements: [of("replica"), of("primary")],
             second_chances: self
                 .second_chances
@@ -245,8 +377,6 @@ impl Metrics {
             pinned: Held::ALL.into_iter().map(pin).collect(),
             refused_pins: Held::ALL.into_iter().map(refused).collect(),
             faults: self.faults.clone(),
-            discoveries: self.discoveries.clone(),
-            discovery_stale: self.discovery_stale.clone(),
         }
     }
 

@@ -4,17 +4,20 @@
 //! `shutdown_delay` nobody new is let in, each client ends at its transaction's boundary, and
 //! after `shutdown_timeout` whoever is left is cut off. A second signal exits at once.
 
-use crate::config::{self, Live, Snapshot};
+use crate::config::{self, Live, Mistakes, ReloadReport, Snapshot};
+use crate::console::{self, Console, Order, Outcome, Shutdown};
 use crate::dashboard::Dashboard;
-use crate::http::{self, Control, Facts, Site};
+use crate::http::{self, Control, Facts};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::places::Places;
 use crate::service::{self, Trade, cluster_settings};
+use crate::site::Site;
 use crate::sockets::{Inherited, Socket};
 use crate::supervisor;
-use crate::wing::{self, Wing};
+use crate::wing::{self, Shared, Wing};
+use parking_lot::Mutex;
 use pool::net::Address;
 use protocol::mysql::MySql;
 use protocol::postgres::Postgres;
@@ -91,6 +94,7 @@ struct Program {
     places: Arc<Places>,
     log: Log,
     dashboard: Arc<Dashboard>,
+    console: Arc<Console>,
     stop: watch::Sender<bool>,
     draining: watch::Sender<bool>,
 }
@@ -99,9 +103,22 @@ async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), St
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
     let peers = Arc::new(Peers::new(&snapshot).await);
+    let shared = Shared::default();
+    let postgres = Wing::start(Trade::POSTGRES, &snapshot, &metrics, &peers, &shared)?;
+    let mysql = Wing::start(Trade::MYSQL, &snapshot, &metrics, &peers, &shared)?;
+    let (orders, mut ordered) = mpsc::channel(8);
+    let console = Console {
+        live: Arc::clone(&live),
+        sites: vec![Arc::clone(&postgres) as Arc<dyn Site>, Arc::clone(&mysql) as Arc<dyn Site>],
+        metrics: Arc::clone(&metrics),
+        latches: shared.latches,
+        orders,
+        averages: Mutex::default(),
+    };
     let program = Program {
-        postgres: Wing::start(Trade::POSTGRES, &snapshot, &metrics, &peers)?,
-        mysql: Wing::start(Trade::MYSQL, &snapshot, &metrics, &peers)?,
+        postgres,
+        mysql,
+        console: Arc::new(console),
         places: Arc::new(Places::new(snapshot.general.max_clients)),
         log,
         stop: watch::Sender::new(false),
@@ -132,20 +149,27 @@ async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), St
     let status = format!("serving on {bound}");
     supervisor::ready(&status);
     tokio::spawn(supervisor::watchdog());
-    loop {
+    tokio::spawn(Arc::clone(&program.console).keep_averages());
+    let how = loop {
         tokio::select! {
             _ = signals.hangup.recv() => drop(program.reload(&status)),
             Some(()) = changes.recv() => drop(program.reload(&status)),
             Some(control) = asked.recv() => match control {
-                Control::Reload(answer) => drop(answer.send(program.reload(&status))),
-                Control::Shutdown => break,
+                Control::Reload(answer) => drop(answer.send(told(&program.reload(&status)))),
+                Control::Shutdown => break Shutdown::WaitForServers,
             },
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
+            Some(order) = ordered.recv() => match order {
+                Order::Reload(reply) => drop(reply.send(program.reload(&status))),
+                Order::Set { key, value, reply } => drop(reply.send(program.set(&key, value.as_deref()))),
+                Order::Shutdown(Shutdown::Now) => return Ok(()),
+                Order::Shutdown(how) => break how,
+            },
+            _ = signals.terminate.recv() => break Shutdown::WaitForServers,
+            _ = signals.interrupt.recv() => break Shutdown::WaitForServers,
         }
-    }
+    };
     tokio::select! {
-        () = program.drain() => {}
+        () = program.drain(how) => {}
         _ = signals.terminate.recv() => tracing::warn!("told twice to stop: not waiting for clients"),
         _ = signals.interrupt.recv() => tracing::warn!("told twice to stop: not waiting for clients"),
     }
@@ -179,15 +203,16 @@ impl Program {
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
         let postgres = snapshot.listen.postgres.clone().into_iter().chain(unix);
         let mysql = snapshot.listen.mysql.clone();
-        let (places, stop) = (&self.places, &self.stop);
-        let mut bound = self.postgres.open(postgres, snapshot, &mut inherited, places, stop).await?;
-        bound.extend(self.mysql.open(mysql, snapshot, &mut inherited, places, stop).await?);
+        let (places, stop, console) = (&self.places, &self.stop, Some(Arc::clone(&self.console)));
+        let mut bound = self.postgres.open(postgres, snapshot, &mut inherited, places, stop, console).await?;
+        bound.extend(self.mysql.open(mysql, snapshot, &mut inherited, places, stop, None).await?);
         if let Some(http) = &snapshot.listen.http {
             let opened = Socket::open(http, wing::opening(snapshot), &mut inherited).await;
             bound.push(format!("http {http}"));
             let facts = Facts {
                 sites: self.sites().to_vec(),
                 metrics: Arc::clone(&self.metrics),
+                latches: Arc::clone(&self.console.latches),
                 stopping: self.draining.subscribe(),
                 live: Arc::clone(&self.live),
                 dashboard: Arc::clone(&self.dashboard),
@@ -217,27 +242,37 @@ impl Program {
     }
 
     /// Puts the file's present contents to work, or says what is wrong with them. `status` is what
-    /// the supervisor is told when that is done. Returns what came of it, for people.
-    fn reload(&self, status: &str) -> Result<String, String> {
+    /// the supervisor is told when that is done.
+    fn reload(&self, status: &str) -> Outcome {
         supervisor::reloading();
-        let outcome = self.try_reload();
+        let outcome = self.loaded(self.live.reload_if(|snapshot| self.put_to_work(snapshot)));
         supervisor::ready(status);
-        self.dashboard.reloaded(outcome.clone());
+        self.dashboard.reloaded(told(&outcome));
         outcome
     }
 
-    fn try_reload(&self) -> Result<String, String> {
-        // Keys and certificates are part of the configuration: nothing changes if they cannot be
-        // put to work.
-        let put_to_work = |snapshot: &Arc<Snapshot>| {
-            try_out(snapshot)?;
-            self.postgres.apply(snapshot)?;
-            self.mysql.apply(snapshot)?;
-            self.places.resize(snapshot.general.max_clients);
-            self.log.apply(&snapshot.general.log);
-            Ok(())
-        };
-        match self.live.reload_if(put_to_work) {
+    /// Puts another value to work, as an operator asked, or the file's own again.
+    fn set(&self, key: &str, value: Option<&str>) -> Outcome {
+        let outcome = self.loaded(self.live.set_if(key, value, |snapshot| self.put_to_work(snapshot)));
+        if let Some(report) = outcome.as_ref().ok().filter(|report| !report.changed.is_empty()) {
+            self.dashboard.event("warn", format!("an operator changed {}", report.changed.join("; ")));
+        }
+        outcome
+    }
+
+    /// Keys and certificates are part of a configuration: nothing changes if they cannot be put
+    /// to work.
+    fn put_to_work(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+        try_out(snapshot)?;
+        self.postgres.apply(snapshot)?;
+        self.mysql.apply(snapshot)?;
+        self.places.resize(snapshot.general.max_clients);
+        self.log.apply(&snapshot.general.log);
+        Ok(())
+    }
+
+    fn loaded(&self, outcome: Result<(ReloadReport, ()), Mistakes>) -> Outcome {
+        match outcome {
             Ok((report, ())) => {
                 let generation = report.generation;
                 self.metrics.reloaded("applied", generation);
@@ -249,13 +284,7 @@ impl Program {
                 }
                 let hash = format!("{:016x}", self.live.peek().hash);
                 tracing::info!(generation, hash, changes = report.changed.len(), "reloaded");
-                let lines = if report.changed.is_empty() {
-                    vec!["nothing changed".to_owned()]
-                } else {
-                    report.changed
-                };
-                let lines: Vec<_> = lines.into_iter().chain(report.kept).collect();
-                Ok(format!("generation {generation}: {}", lines.join("; ")))
+                Ok(report)
             }
             Err(mistakes) => {
                 self.metrics.reloaded("rejected", self.postgres.directory.generation());
@@ -265,8 +294,8 @@ impl Program {
         }
     }
 
-    /// Lets every client end at its transaction's boundary.
-    async fn drain(&self) {
+    /// Lets every client end at its transaction's boundary, or when it likes.
+    async fn drain(&self, how: Shutdown) {
         let general = self.live.current().general.clone();
         self.draining.send_replace(true);
         self.dashboard.event("warn", "shutting down".to_owned());
@@ -274,6 +303,16 @@ impl Program {
         supervisor::stopping(self.clients());
         tokio::time::sleep(general.shutdown_delay).await;
         self.stop.send_replace(true);
+        if how == Shutdown::WaitForClients {
+            while self
+                .sites()
+                .iter()
+                .flat_map(|site| site.roll())
+                .any(|client| client.domain != console::DOMAIN)
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
         let gone = async {
             // A listener holds on to `stop` until it has taken its last client. Those who are signing
             // in have a place, and no session yet.
@@ -286,4 +325,13 @@ impl Program {
             tracing::warn!(clients = self.clients(), "clients were still in a transaction and are cut off");
         }
     }
+}
+
+/// What came of a reload, for people.
+fn told(outcome: &Outcome) -> Result<String, String> {
+    let report = outcome.as_ref().map_err(Clone::clone)?;
+    let nothing = if report.changed.is_empty() { &["nothing changed".to_owned()][..] } else { &[] };
+    let lines: Vec<_> =
+        nothing.iter().chain(&report.changed).chain(&report.kept).map(String::as_str).collect();
+    Ok(format!("generation {}: {}", report.generation, lines.join("; ")))
 }

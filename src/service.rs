@@ -8,7 +8,7 @@ use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
 use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
-use crate::metrics::{ClusterCounters, Metrics};
+use crate::metrics::{Counters, Metrics, Searches};
 use crate::session::alarm::Bounds;
 use crate::traces::Tracer;
 use arc_swap::ArcSwap;
@@ -24,10 +24,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use trade::Place;
 
+mod latch;
 mod trade;
 mod translate;
 mod welcome;
 
+pub use latch::Latches;
 pub use trade::Trade;
 pub use translate::{auth_method, cluster_settings, keepalive};
 pub use welcome::Welcome;
@@ -40,7 +42,9 @@ pub struct Service<P: Protocol> {
     pub(crate) catalog: Arc<crate::catalog::Slot>,
     /// Hears notifications for sessions, where they need not listen themselves.
     pub(crate) hub: Option<Arc<Hub>>,
-    pub(crate) counters: Arc<ClusterCounters>,
+    pub(crate) counters: Arc<Counters>,
+    /// What operators call the database that it serves.
+    pub(crate) domain: Box<str>,
     pub(crate) consistency: Consistency,
     pub(crate) mode: PoolMode,
     pub(crate) query_wait_timeout: Duration,
@@ -73,7 +77,8 @@ pub struct Running<P: Protocol> {
     router: Arc<Router>,
     catalogs: Arc<Catalogs>,
     hubs: Arc<Hubs>,
-    pub(crate) counters: Arc<ClusterCounters>,
+    searches: Arc<Searches>,
+    metrics: Arc<Metrics>,
 }
 
 /// By user, database and what was agreed on.
@@ -93,6 +98,9 @@ pub struct Directory<P: Protocol> {
     trade: Trade,
     edition: ArcSwap<Edition<P>>,
     generation: AtomicU64,
+    /// What sessions compare with the number of the configuration that they know.
+    stamp: AtomicU64,
+    pub(crate) latches: Arc<Latches>,
     metrics: Arc<Metrics>,
     /// Seeds the salts of users, so that unknown ones look like known ones.
     pub(crate) mock_secret: Arc<[u8; 32]>,
@@ -114,12 +122,18 @@ impl<P: Protocol> Directory<P> {
     ///
     /// # Errors
     /// What of it cannot be put to work, as a sentence.
-    pub fn start(trade: Trade, snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Result<Self, String> {
+    pub fn start(
+        trade: Trade,
+        snapshot: Arc<Snapshot>,
+        metrics: Arc<Metrics>,
+        latches: Arc<Latches>,
+    ) -> Result<Self, String> {
         let edition = Edition::build(trade, snapshot, None, &metrics)?;
-        let generation = AtomicU64::new(edition.snapshot.generation);
+        let generation = edition.snapshot.generation;
+        let (stamp, generation) = (AtomicU64::new(generation), AtomicU64::new(generation));
         let mock_secret = Arc::new(crate::random::bytes().ok_or("the system gives no randomness")?);
         let (edition, announced) = (ArcSwap::from_pointee(edition), ArcSwap::default());
-        Ok(Self { trade, edition, generation, metrics, mock_secret, announced })
+        Ok(Self { trade, edition, generation, stamp, latches, metrics, mock_secret, announced })
     }
 
     /// Puts another configuration to work. Nothing changes if it cannot be.
@@ -129,9 +143,31 @@ impl<P: Protocol> Directory<P> {
     pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
         let edition = Edition::build(self.trade, snapshot, Some(&self.edition.load()), &self.metrics)?;
         let generation = edition.snapshot.generation;
+        // Whoever stands in line stands in the lines of services that are in use: new sizes are theirs at once.
+        let old = self.edition.load();
+        // The directory and the cluster hold an access once each, and whoever else does is a session.
+        let used = |(_, service): &(&_, &Arc<Service<P>>)| {
+            Arc::strong_count(service) > 1 || Arc::strong_count(&service.access) > 2
+        };
+        let keys: Vec<_> = old.services.lock().iter().filter(used).map(|(key, _)| key.clone()).collect();
+        for (user, database, flavour) in keys {
+            // One that is gone is told so when it looks.
+            let _ = edition.service(self.trade, &user, &database, flavour);
+        }
         self.edition.store(Arc::new(edition));
         self.generation.store(generation, Ordering::Release);
+        self.restamp();
         Ok(())
+    }
+
+    /// Something was paused or resumed.
+    pub fn restamp(&self) {
+        self.latches.stamp(&self.stamp, &self.generation);
+    }
+
+    /// What a session compares with its service's generation: equal if nothing needs a closer look.
+    pub fn stamp(&self) -> u64 {
+        self.stamp.load(Ordering::Acquire)
     }
 
     /// The number of the configuration in force.
@@ -142,6 +178,11 @@ impl<P: Protocol> Directory<P> {
     /// The configuration in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.edition.load().snapshot)
+    }
+
+    /// Which database it is for.
+    pub fn engine(&self) -> config::Engine {
+        self.trade.engine
     }
 
     /// The clusters in operation.
@@ -218,7 +259,7 @@ impl<P: Protocol> Edition<P> {
         for (config, settings, rules) in plans {
             let running = match before.and_then(|before| before.clusters.get(&config.name)) {
                 Some(running) => {
-                    running.members.apply(config, settings, &running.counters);
+                    running.members.apply(config, settings, &running.searches);
                     Arc::new(Running::over(running, config, rules))
                 }
                 None => Arc::new(Running::start(config, settings, rules, metrics)),
@@ -244,7 +285,7 @@ impl<P: Protocol> Edition<P> {
         if let Some(service) = self.services.lock().get(&key) {
             return Ok(Arc::clone(service));
         }
-        let service = Arc::new(running.service(config, &place, flavour, self));
+        let service = Arc::new(running.service(config, &place, (database, flavour), self));
         let mut services = self.services.lock();
         // The wildcard lets clients name databases at will: the memory of them is bounded.
         if services.len() >= 4096 {
@@ -263,13 +304,14 @@ impl<P: Protocol> Running<P> {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let cluster = Cluster::new(settings.clone());
-        let counters = metrics.cluster(&config.name);
+        let searches = metrics.searches(&config.name);
         Self {
-            members: Members::start(&cluster, config, settings, &counters),
+            members: Members::start(&cluster, config, settings, &searches),
             catalogs: Arc::new(Catalogs::new(cluster.clone(), config)),
             hubs: Arc::new(Hubs::new(&cluster)),
             router: Arc::new(Router::new(Trade::of(config).dialect, Limits::default(), rules)),
-            counters,
+            searches,
+            metrics: Arc::clone(metrics),
             config: Arc::clone(config),
             cluster,
         }
@@ -290,7 +332,8 @@ impl<P: Protocol> Running<P> {
             router,
             catalogs: Arc::clone(&before.catalogs),
             hubs: Arc::clone(&before.hubs),
-            counters: Arc::clone(&before.counters),
+            searches: Arc::clone(&before.searches),
+            metrics: Arc::clone(&before.metrics),
         }
     }
 
@@ -298,7 +341,7 @@ impl<P: Protocol> Running<P> {
         &self,
         user: &UserConfig,
         place: &Place<'_>,
-        flavour: u32,
+        (asked, flavour): (&str, u32),
         edition: &Edition<P>,
     ) -> Service<P> {
         let snapshot = &edition.snapshot;
@@ -328,7 +371,8 @@ impl<P: Protocol> Running<P> {
             router: Arc::clone(&self.router),
             catalog: self.catalogs.slot(place.dbname),
             hub: shares.then(|| self.hubs.hub(place.dbname)),
-            counters: Arc::clone(&self.counters),
+            counters: self.metrics.counters(&self.config.name, place.name),
+            domain: if place.name == "*" { asked } else { place.name }.into(),
             consistency: translate::consistency(consistency),
             mode,
             query_wait_timeout: self.config.query_wait_timeout,

@@ -3,18 +3,19 @@
 //! Here the protocol is a type; whoever holds a wing as a `Site` need not know it. Where the
 //! database speaks first, what it would say is learned by signing in to one.
 
-use crate::config::{General, Snapshot, TlsMode};
-use crate::http::Site;
+use crate::config::{Engine, General, Snapshot, TlsMode};
+use crate::console::Console;
 use crate::listener::{Listener, Manners};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::places::Places;
-use crate::service::{self, Directory, Trade, auth_method};
-use crate::session::Registry;
+use crate::service::{self, Directory, Latches, Running, Trade, auth_method};
 use crate::session::login::Gate;
+use crate::session::{Registry, Slot};
+use crate::site::{Client, Site, Wanted, Whom};
 use crate::sockets::{Inherited, Opening, Socket};
-use pool::View;
 use pool::net::{Address, ServerTls, server_tls};
+use pool::{Card, Duty, View};
 use protocol::Protocol;
 use protocol::handshake::LoginTerms;
 use std::sync::atomic::AtomicU32;
@@ -24,6 +25,15 @@ use tokio::sync::watch;
 
 /// Between two attempts to learn what databases say.
 const LEARN_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the wings of a process share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Which databases are paused or disabled.
+    pub latches: Arc<Latches>,
+    /// The number of the next session.
+    pub next_session: Arc<AtomicU32>,
+}
 
 /// See the file's head.
 pub struct Wing<P: Protocol> {
@@ -46,15 +56,19 @@ impl<P: Protocol> Wing<P> {
         snapshot: &Arc<Snapshot>,
         metrics: &Arc<Metrics>,
         peers: &Arc<Peers>,
+        shared: &Shared,
     ) -> Result<Arc<Self>, String> {
-        let directory = Arc::new(Directory::start(trade, Arc::clone(snapshot), Arc::clone(metrics))?);
+        let (metrics, latches) = (Arc::clone(metrics), Arc::clone(&shared.latches));
+        let directory = Arc::new(Directory::start(trade, Arc::clone(snapshot), metrics, latches)?);
         let next_number = Arc::default();
         let manners = watch::Sender::new(manners(snapshot, &directory, &next_number)?);
-        let (sessions, peers) = (Arc::new(Registry::new(peers.own)), Arc::clone(peers));
+        let (sessions, peers) =
+            (Arc::new(Registry::new(peers.own, Arc::clone(&shared.next_session))), Arc::clone(peers));
         Ok(Arc::new(Self { directory, sessions, peers, manners, next_number }))
     }
 
-    /// Listens on `addresses`, as far as possible by `inherited` sockets. Returns them, for people.
+    /// Listens on `addresses`, as far as possible by `inherited` sockets; operators are received by
+    /// `console`. Returns them, for people.
     ///
     /// # Errors
     /// The address that cannot be had.
@@ -65,6 +79,7 @@ impl<P: Protocol> Wing<P> {
         inherited: &mut Inherited,
         places: &Arc<Places>,
         stop: &watch::Sender<bool>,
+        console: Option<Arc<Console>>,
     ) -> Result<Vec<String>, String> {
         let gate = Arc::new(Gate {
             directory: Arc::clone(&self.directory),
@@ -72,6 +87,7 @@ impl<P: Protocol> Wing<P> {
             registry: Arc::default(),
             peers: Arc::clone(&self.peers),
             crowd: Arc::default(),
+            console,
         });
         let mut bound = Vec::new();
         for at in addresses {
@@ -132,6 +148,77 @@ async fn keep_learning<P: Protocol>(wing: Weak<Wing<P>>) {
 }
 
 impl<P: Protocol> Site for Wing<P> {
+    fn engine(&self) -> Engine {
+        self.directory.engine()
+    }
+
+    fn roll(&self) -> Vec<Client> {
+        self.sessions.all().iter().map(|slot| client(slot)).collect()
+    }
+
+    fn backends(&self) -> Vec<(String, Arc<Card>)> {
+        let of = |running: &Arc<Running<P>>| {
+            let name = running.config.name.clone();
+            running.cluster.backends().into_iter().map(move |card| (name.clone(), card))
+        };
+        self.directory.clusters().iter().flat_map(of).collect()
+    }
+
+    fn latched(&self) {
+        self.directory.restamp();
+        self.sessions.all().iter().for_each(|slot| slot.wake());
+    }
+
+    fn is_busy(&self, domain: Option<&str>) -> bool {
+        let meant = |slot: &Slot<P>| domain.is_none_or(|domain| *slot.about.domain == *domain);
+        self.sessions.all().iter().any(|slot| meant(slot) && slot.is_busy())
+    }
+
+    fn reconnect(&self, wanted: &Wanted<'_>) {
+        for running in self.directory.clusters() {
+            running.cluster.reconnect(&|database, user| wanted(&running.config.name, database, user));
+        }
+    }
+
+    fn rest(&self, wanted: &Wanted<'_>, rests: bool) {
+        for running in self.directory.clusters() {
+            running.cluster.rest(&|database, user| wanted(&running.config.name, database, user), rests);
+        }
+    }
+
+    fn closing(&self, wanted: &Wanted<'_>) -> usize {
+        let of = |running: &Arc<Running<P>>| {
+            running.cluster.closing(&|database, user| wanted(&running.config.name, database, user))
+        };
+        self.directory.clusters().iter().map(of).sum()
+    }
+
+    fn kill(&self, whom: Whom<'_>) -> usize {
+        let mut slots = self.sessions.all();
+        slots.retain(|slot| match whom {
+            Whom::Number(id) => slot.about.id == id,
+            Whom::Of(domain) => *slot.about.domain == *domain,
+        });
+        let count = slots.len();
+        for slot in slots {
+            tokio::spawn(async move { slot.kill().await });
+        }
+        count
+    }
+
+    fn assign(&self, cluster: Option<&str>, address: &str, duty: Duty) -> Result<(), Option<&'static str>> {
+        let mut outcome = Err(None);
+        for running in self.directory.clusters() {
+            let has =
+                |view: View| view.endpoints.iter().any(|seen| seen.endpoint.address.to_string() == address);
+            let named = cluster.is_none_or(|cluster| running.config.name == cluster);
+            if named && has(running.cluster.view()) {
+                outcome = Ok(running.cluster.assign(address, duty).map_err(Some)?);
+            }
+        }
+        outcome
+    }
+
     fn views(&self) -> Vec<View> {
         self.directory.clusters().iter().map(|running| running.cluster.view()).collect()
     }
@@ -148,6 +235,24 @@ impl<P: Protocol> Site for Wing<P> {
 /// How the sockets of a configuration are opened.
 pub fn opening(snapshot: &Snapshot) -> Opening {
     Opening { backlog: snapshot.listen.backlog, reuse_port: snapshot.listen.reuse_port }
+}
+
+/// A session, as operators see it.
+fn client<P: Protocol>(slot: &Slot<P>) -> Client {
+    let about = &slot.about;
+    Client {
+        id: about.id,
+        user: about.user.to_string(),
+        domain: about.domain.to_string(),
+        application: about.application.to_string(),
+        peer: about.peer,
+        local: about.local,
+        tls: about.tls,
+        since: about.since,
+        waiting: slot.waiting(),
+        backend: slot.backend(),
+        pins: slot.pins(),
+    }
 }
 
 /// TLS towards clients, if it is offered.

@@ -15,6 +15,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod console;
 mod daemon;
 pub mod frame;
 pub mod http;

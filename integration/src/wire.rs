@@ -180,7 +180,8 @@ impl Reply {
         self.error.as_ref().map_or("", Failure::code)
     }
 
-    fn take(&mut self, message: Message) {
+    /// Takes one message in.
+    pub(crate) fn take(&mut self, message: Message) {
         self.order.push(char::from(message.tag));
         match message.tag {
             b'D' => self.rows.push(row(&message.body)),

@@ -213,7 +213,9 @@ impl<P: Protocol> Access<P> {
             match self.choose(&lanes, &mut need, so_far, now) {
                 Choice::Take { at, landed, others } => {
                     if search.patience_ends.is_some() {
-                        self.outlook.patience.note(now.saturating_duration_since(search.began));
+                        let waited = now.saturating_duration_since(search.began);
+                        self.outlook.patience.note(waited);
+                        self.outlook.fences.note(waited, !landed.is_primary());
                     }
                     let lane = roomiest(&lanes.lanes, at, others);
                     match lane.take(need.deadline).await {

@@ -6,6 +6,7 @@
 use crate::cancel::CancelTarget;
 use crate::endpoint::Endpoint;
 use crate::net::Stream;
+use crate::roster::Card;
 use protocol::Protocol;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub struct Backend<P: Protocol> {
     lent_at: Instant,
     clean: bool,
     retired: bool,
+    card: Arc<Card>,
     /// How it is cancelled: made once, lent with every lease.
     pub(crate) target: Option<Arc<CancelTarget<P>>>,
 }
@@ -36,11 +38,11 @@ impl<P: Protocol> Backend<P> {
         stream: Stream,
         memory: P::Memory,
         carry: Vec<u8>,
-        origin: (Arc<Endpoint>, u32),
+        origin: (Arc<Endpoint>, u32, Arc<Card>),
         signed_in: Instant,
         expires: Option<Instant>,
     ) -> Self {
-        let (endpoint, generation) = origin;
+        let (endpoint, generation, card) = origin;
         Self {
             stream,
             memory,
@@ -52,6 +54,7 @@ impl<P: Protocol> Backend<P> {
             lent_at: signed_in,
             clean: true,
             retired: false,
+            card,
             target: None,
         }
     }
@@ -59,6 +62,11 @@ impl<P: Protocol> Backend<P> {
     /// The endpoint that it is signed in to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// What operators are shown of it.
+    pub fn card(&self) -> &Arc<Card> {
+        &self.card
     }
 
     /// Closes it when it comes back, clean or not.

@@ -7,7 +7,7 @@
 use crate::balance::{self, Strength};
 use crate::endpoint::{Endpoint, EndpointId, Standing};
 use crate::freshness::Incarnation;
-use crate::health::{Bounds, Health, Why};
+use crate::health::{Bounds, Duty, Health, Why};
 use crate::lag::{History, Lag, Position};
 use crate::ledger::{Applied, Ledger, Place};
 use crate::reign::{self, Writer};
@@ -72,6 +72,8 @@ pub(crate) struct Entry {
     pub endpoint: Arc<Endpoint>,
     pub setting: RoleSetting,
     pub weight: u32,
+    /// What an operator wants of it.
+    pub duty: Duty,
     pub health: Health,
     pub role: Role,
     /// The last role that was not `Unknown`.
@@ -118,6 +120,7 @@ impl Entry {
             endpoint,
             setting,
             weight,
+            duty: Duty::default(),
             health: Health::default(),
             role: Role::Unknown,
             known_as: Role::Unknown,
@@ -146,6 +149,7 @@ impl Entry {
 
     pub fn why_not(&self) -> Option<Why> {
         match self.role {
+            Role::Unknown | Role::Replica if self.duty != Duty::Ready => self.duty.why_not(),
             Role::Unknown => self.health.why_not().or(Some(Why::Unreachable)),
             Role::Primary => Some(Why::Primary),
             Role::Rival => Some(Why::Rival),
@@ -256,6 +260,17 @@ impl Board {
         changes
     }
 
+    /// An operator wants something else of `id`.
+    pub fn assign(&mut self, id: EndpointId, duty: Duty, now: Instant) -> Vec<Change> {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.endpoint.id == id) {
+            entry.duty = duty;
+        }
+        if duty == Duty::Maintenance {
+            return self.refused(id, "an operator has taken it out of service".to_owned(), now);
+        }
+        self.publish(now)
+    }
+
     /// A session found that `id` refuses connections.
     pub fn refused(&mut self, id: EndpointId, error: String, now: Instant) -> Vec<Change> {
         self.observe(id, Report::Failed(error), now)
@@ -348,7 +363,11 @@ impl Board {
                     let covered_at = |position| self.trail.lock().covered_at(position);
                     entry.covered_at = entry.replayed.and_then(covered_at);
                 }
+                let before = entry.health.returned_at();
                 entry.health.measured(Lag::since(entry.covered_at, reference), self.bounds, now);
+                if entry.health.returned_at() != before {
+                    entry.endpoint.forget_latency();
+                }
             }
             _ => {}
         }
@@ -397,7 +416,7 @@ impl Board {
         };
         let served = entry.health.returned_at().map(|at| now.saturating_duration_since(at));
         Strength {
-            weight: entry.weight,
+            weight: if entry.duty == Duty::Ready { entry.weight } else { 0 },
             ramp: served.map(|served| (served, self.slow_start)),
             lag: (lag, self.bounds.max_lag),
             latency_us: (entry.endpoint.latency_us(), best_us),

@@ -5,6 +5,7 @@
 
 use crate::connector::Door;
 use crate::dial::{self, DialFailure};
+use crate::roster::Card;
 use crate::settings::Identity;
 use protocol::Protocol;
 use protocol::handshake::CancelBy;
@@ -19,6 +20,14 @@ pub struct CancelTarget<P: Protocol> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) encrypted: bool,
     pub(crate) key: P::CancelKey,
+    pub(crate) card: Arc<Card>,
+}
+
+impl<P: Protocol> CancelTarget<P> {
+    /// The number of the backend, as on its card.
+    pub fn backend(&self) -> u32 {
+        self.card.id
+    }
 }
 
 impl<P: Protocol> Clone for CancelTarget<P> {
@@ -28,6 +37,7 @@ impl<P: Protocol> Clone for CancelTarget<P> {
             identity: self.identity.clone(),
             encrypted: self.encrypted,
             key: self.key.clone(),
+            card: self.card.clone(),
         }
     }
 }

@@ -9,11 +9,13 @@ use crate::board::Entry;
 use crate::connector::Door;
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::gate::Gate;
+use crate::health::Duty;
 use crate::lane::Lane;
 use crate::monitor::{self, Plan, Task};
 use crate::outlook::Outlook;
 use crate::probe::mysql;
 use crate::probe::postgres::{self, Link};
+use crate::roster::Roster;
 use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Identity, PoolSettings, ProbeUser};
 use crate::topology::Role;
 use crate::view::{PoolView, View};
@@ -25,6 +27,8 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+mod admin;
 
 /// How often pools are tended: minima kept, unused identities forgotten.
 const TEND_EVERY: Duration = Duration::from_millis(500);
@@ -45,6 +49,9 @@ pub struct Cluster<P: Protocol> {
 struct State<P: Protocol> {
     settings: ClusterSettings,
     watched: Vec<Watched>,
+    roster: Arc<Roster>,
+    /// Lanes that were replaced and may still have backends out.
+    closing: Vec<Closing<P>>,
     last_id: u32,
     accesses: HashMap<Key, Known<P>, foldhash::fast::RandomState>,
 }
@@ -52,13 +59,22 @@ struct State<P: Protocol> {
 /// An endpoint and what reaches and watches it.
 struct Watched {
     door: Arc<Door>,
+    duty: Duty,
     _monitor: Option<Task>,
+}
+
+/// A lane that was replaced, and whose.
+struct Closing<P: Protocol> {
+    identity: Arc<Identity>,
+    lane: Weak<Lane<P>>,
 }
 
 struct Known<P: Protocol> {
     identity: Arc<Identity>,
     access: Arc<Access<P>>,
     used_at: Instant,
+    /// No minimum is kept for it.
+    rests: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -92,7 +108,14 @@ impl<P: Protocol> Cluster<P> {
     pub(crate) fn unwatched(settings: &ClusterSettings) -> Arc<Self> {
         let outlook = Arc::new(Outlook::new(settings, Instant::now()));
         let settings = ClusterSettings { endpoints: Vec::new(), ..settings.clone() };
-        let state = State { settings, watched: Vec::new(), last_id: 0, accesses: HashMap::default() };
+        let state = State {
+            settings,
+            watched: Vec::new(),
+            roster: Arc::default(),
+            closing: Vec::new(),
+            last_id: 0,
+            accesses: HashMap::default(),
+        };
         Arc::new(Self { outlook, state: Mutex::new(state), _keeper: Mutex::new(None) })
     }
 
@@ -129,16 +152,18 @@ impl<P: Protocol> Cluster<P> {
                     state.last_id += 1;
                     let id = EndpointId(state.last_id);
                     let endpoint = Endpoint::new(id, wanted.address.clone(), self.outlook.clock);
-                    new_door(endpoint, &plan, &settings)
+                    new_door(endpoint, &plan, &settings, &state.roster)
                 }
             };
             reroute(&door, &plan, &settings);
+            let duty = kept.as_ref().map(|watched| watched.duty).unwrap_or_default();
             let monitor = kept.and_then(|watched| watched._monitor).filter(|_| plan == old_plan);
+            let probing = probing && duty != Duty::Maintenance;
             let watch =
                 || Task::spawn(monitor::watch(self.outlook.clone(), door.endpoint.clone(), plan.clone()));
             let monitor = monitor.or_else(|| probing.then(watch));
             entries.push(Entry::new(door.endpoint.clone(), wanted.role, wanted.weight));
-            state.watched.push(Watched { door, _monitor: monitor });
+            state.watched.push(Watched { door, duty, _monitor: monitor });
         }
         if settings.endpoints.len() > ENDPOINTS_MAX {
             tracing::error!("only the first {ENDPOINTS_MAX} endpoints of a cluster are used");
@@ -184,7 +209,7 @@ impl<P: Protocol> Cluster<P> {
             let identity = Arc::new(identity.clone());
             let lanes = Lanes { policy, lanes: new_lanes(&doors, &identity) };
             let access = Access { outlook: self.outlook.clone(), lanes: ArcSwap::from_pointee(lanes) };
-            Known { identity, access: Arc::new(access), used_at: now }
+            Known { identity, access: Arc::new(access), used_at: now, rests: false }
         });
         known.used_at = now;
         if known.identity.pool != identity.pool {
@@ -244,6 +269,7 @@ impl<P: Protocol> Cluster<P> {
             name: state.settings.name.clone(),
             primary: board.primary,
             incarnation: board.incarnation.map_or(0, |incarnation| incarnation.number),
+            fence_waits: self.outlook.fences.sums(),
             endpoints,
             pools,
         }
@@ -286,8 +312,9 @@ impl<P: Protocol> Cluster<P> {
             }
             now.saturating_duration_since(known.used_at) < known.identity.pool.idle_timeout.max(FORGET_AFTER)
         });
+        state.closing.retain(|closing| closing.lane.strong_count() > 0);
         for known in state.accesses.values() {
-            let in_use = Arc::strong_count(&known.access) > 1;
+            let in_use = Arc::strong_count(&known.access) > 1 && !known.rests;
             for lane in &known.access.lanes.load().lanes {
                 lane.tidy(now);
                 let serves = matches!(lane.door.endpoint.role(), Role::Primary | Role::Replica);
@@ -323,9 +350,10 @@ async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, outlook: Arc<Outlook>) {
     }
 }
 
-fn new_door(endpoint: Endpoint, plan: &Plan, settings: &ClusterSettings) -> Arc<Door> {
-    let logins = Gate::new(settings.max_concurrent_logins);
-    Arc::new(Door { endpoint: Arc::new(endpoint), route: ArcSwap::from_pointee(plan.route.clone()), logins })
+fn new_door(endpoint: Endpoint, plan: &Plan, settings: &ClusterSettings, roster: &Arc<Roster>) -> Arc<Door> {
+    let (logins, roster) = (Gate::new(settings.max_concurrent_logins), Arc::clone(roster));
+    let route = ArcSwap::from_pointee(plan.route.clone());
+    Arc::new(Door { endpoint: Arc::new(endpoint), route, logins, roster })
 }
 
 /// Takes new settings over for sign-ins to come. Other TLS closes what was signed in before.

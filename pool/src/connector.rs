@@ -7,10 +7,12 @@ use crate::backend::Backend;
 use crate::dial::{self, DialFailure, Route};
 use crate::endpoint::Endpoint;
 use crate::gate::Gate;
+use crate::roster::{self, Roster};
 use crate::settings::Identity;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use protocol::Protocol;
+use protocol::tracker::Memory;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -30,6 +32,8 @@ pub(crate) struct Door {
     pub route: ArcSwap<Route>,
     /// Sign-ins at one time.
     pub logins: Gate,
+    /// Where who has signed in is entered.
+    pub roster: Arc<Roster>,
 }
 
 /// Where those who wait for a sign-in are told that it failed.
@@ -129,7 +133,7 @@ pub(crate) struct Connector<P> {
 
 impl<P: Protocol> Connector<P> {
     async fn sign_in(&self) -> Result<Backend<P>, DialFailure> {
-        let Door { endpoint, route, logins } = &*self.door;
+        let Door { endpoint, route, logins, .. } = &*self.door;
         let generation = endpoint.generation();
         let route = route.load_full();
         let late = || io::Error::new(io::ErrorKind::TimedOut, "too many sign-ins at one time");
@@ -141,7 +145,17 @@ impl<P: Protocol> Connector<P> {
         drop(slot);
         let now = Instant::now();
         let dial::SignedIn { stream, memory, rest } = signed_in;
-        Ok(Backend::new(stream, memory, rest, (endpoint.clone(), generation), now, self.expiry(now)))
+        let card = self.door.roster.enter(roster::Entry {
+            endpoint: endpoint.clone(),
+            database: self.identity.database.clone(),
+            user: self.identity.user.clone(),
+            peer: stream.peer(),
+            local: stream.local(),
+            tls: stream.is_tls(),
+            number: P::connection_number(memory.cancel_key()),
+        });
+        let origin = (endpoint.clone(), generation, card);
+        Ok(Backend::new(stream, memory, rest, origin, now, self.expiry(now)))
     }
 
     fn expiry(&self, now: Instant) -> Option<Instant> {

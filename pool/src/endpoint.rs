@@ -8,6 +8,7 @@ use crate::balance::Load;
 use crate::freshness::Sampled;
 use crate::health::Why;
 use crate::lag::{History, Position};
+use crate::latency::Latencies;
 use crate::net::Address;
 use crate::topology::Role;
 use parking_lot::Mutex;
@@ -29,16 +30,8 @@ impl fmt::Display for EndpointId {
 /// What sessions and pools count on an endpoint. All only grow.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Statements sent. The session counts.
-    pub statements: AtomicU64,
-    /// Transactions ended. The session counts.
-    pub transactions: AtomicU64,
-    /// Bytes sent to it. The session counts.
-    pub sent: AtomicU64,
-    /// Bytes received from it. The session counts.
-    pub received: AtomicU64,
-    /// Microseconds that requests took. `Endpoint::finished` counts.
-    pub busy_us: AtomicU64,
+    /// How long requests took. `Endpoint::finished` counts.
+    pub latencies: Latencies,
     /// Leases given.
     pub leases: AtomicU64,
     /// Leases that had to wait for a place or a sign-in.
@@ -160,19 +153,16 @@ impl Endpoint {
         self.probe_wanted.notify_one();
     }
 
-    /// A request took this long, from its first byte sent to the last byte of its reply.
-    pub fn finished(&self, latency: Duration) {
+    /// A request took this long, from its first byte sent to the last byte of its reply. Returns
+    /// that in microseconds.
+    pub fn finished(&self, latency: Duration) -> u32 {
         let new = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-        self.counters.busy_us.fetch_add(new.into(), Relaxed);
+        self.counters.latencies.add(new);
         // Two sessions may write over one another: an average forgives a lost sample.
         let old = self.latency_us.load(Relaxed);
         let mean = if old == 0 { new } else { old - old / LATENCY_MEMORY + new / LATENCY_MEMORY };
         self.latency_us.store(mean.max(1), Relaxed);
-    }
-
-    /// Statements were sent to it.
-    pub fn count_statements(&self, count: u64) {
-        self.counters.statements.fetch_add(count, Relaxed);
+        new
     }
 
     /// Leases out at this moment, over all identities.
@@ -183,6 +173,11 @@ impl Endpoint {
     /// The mean latency of requests, in microseconds; 0 if there were none.
     pub fn latency_us(&self) -> u32 {
         self.latency_us.load(Relaxed)
+    }
+
+    /// How long requests took before says nothing any more.
+    pub(crate) fn forget_latency(&self) {
+        self.latency_us.store(0, Relaxed);
     }
 
     /// Its role, as last probed.

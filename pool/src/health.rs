@@ -40,11 +40,47 @@ pub enum Why {
     NoWeight,
     /// The configuration no longer has it.
     Removed,
+    /// An operator wants it to take no reads.
+    Draining,
+    /// An operator has taken it out of service.
+    Maintenance,
+}
+
+/// What an operator wants of an endpoint, whatever its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Duty {
+    /// It serves as its health and role allow.
+    #[default]
+    Ready,
+    /// It takes no new reads; what runs ends in peace. Should it become the primary, it serves writes.
+    Drain,
+    /// As `Drain`; its backends are closed, and it is not probed, so it is not elected either.
+    Maintenance,
+}
+
+impl Duty {
+    /// One word for metrics and the console.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// Why an endpoint takes no reads by its operator's word.
+    pub const fn why_not(self) -> Option<Why> {
+        match self {
+            Self::Ready => None,
+            Self::Drain => Some(Why::Draining),
+            Self::Maintenance => Some(Why::Maintenance),
+        }
+    }
 }
 
 impl Why {
     /// All, in an order that never changes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NotProbed,
         Self::Unreachable,
         Self::Silent,
@@ -57,6 +93,8 @@ impl Why {
         Self::Stranger,
         Self::NoWeight,
         Self::Removed,
+        Self::Draining,
+        Self::Maintenance,
     ];
 
     /// One word for metrics and the console.
@@ -74,6 +112,8 @@ impl Why {
             Self::Stranger => "stranger",
             Self::NoWeight => "no_weight",
             Self::Removed => "removed",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
         }
     }
 }

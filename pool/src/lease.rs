@@ -61,6 +61,7 @@ impl<P: Protocol> Lease<P> {
             identity: Arc::clone(&self.seat.0.identity),
             encrypted: self.backend.stream.is_tls(),
             key: self.backend.memory.cancel_key().clone(),
+            card: Arc::clone(self.backend.card()),
         });
         self.backend.target = Some(Arc::clone(&target));
         target

@@ -25,6 +25,7 @@ mod gtid;
 mod health;
 mod lag;
 mod lane;
+mod latency;
 mod lease;
 mod ledger;
 mod monitor;
@@ -34,6 +35,7 @@ mod outlook;
 mod patience;
 mod probe;
 mod reign;
+mod roster;
 mod settings;
 mod shelf;
 #[cfg(test)]
@@ -48,10 +50,12 @@ pub use cluster::Cluster;
 pub use endpoint::{Counters, Endpoint, EndpointId};
 pub use error::LeaseError;
 pub use freshness::Freshness;
-pub use health::Why;
+pub use health::{Duty, Why};
+pub use latency::{Histogram, Latencies};
 pub use lease::Lease;
 pub use need::{Landed, Leased, Need, Want};
 pub use probe::postgres::Link;
+pub use roster::Card;
 pub use settings::{
     ClusterSettings, Consistency, ENDPOINTS_MAX, EndpointSettings, Engine, Fallback, Identity, PoolSettings,
     ProbeUser, RoleSetting,

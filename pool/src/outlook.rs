@@ -15,11 +15,38 @@ use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// The number that no endpoint has.
 pub(crate) const NOBODY: u32 = 0;
+
+/// How often reads waited for a replica to catch up with their session, and what came of it. All only
+/// grow.
+#[derive(Debug, Default)]
+pub(crate) struct Fences {
+    /// A replica caught up in time.
+    pub caught_up: AtomicU64,
+    /// None did: the read went to the primary.
+    pub fell_back: AtomicU64,
+    /// Microseconds that all of them waited.
+    pub waited_us: AtomicU64,
+}
+
+impl Fences {
+    /// A read waited this long and then went to a replica, or not.
+    pub(crate) fn note(&self, waited: Duration, caught_up: bool) {
+        let outcome = if caught_up { &self.caught_up } else { &self.fell_back };
+        outcome.fetch_add(1, Relaxed);
+        self.waited_us.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The sums, as in a `View`.
+    pub(crate) fn sums(&self) -> (u64, u64, Duration) {
+        let waited = Duration::from_micros(self.waited_us.load(Relaxed));
+        (self.caught_up.load(Relaxed), self.fell_back.load(Relaxed), waited)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Outlook {
@@ -32,6 +59,8 @@ pub(crate) struct Outlook {
     shut: AtomicBool,
     /// How waiting for replicas has gone.
     pub patience: Patience,
+    /// The same, for operators.
+    pub fences: Fences,
     /// Counts reports: whoever waits for a fact looks again.
     pub pulse: watch::Sender<u64>,
     /// Some endpoint's idle backends must be closed.
@@ -50,6 +79,7 @@ impl Outlook {
             vanished_at: AtomicU64::new(0),
             shut: AtomicBool::new(false),
             patience: Patience::default(),
+            fences: Fences::default(),
             pulse: watch::Sender::new(0),
             retired: Notify::new(),
         }

@@ -2,7 +2,7 @@
 
 use crate::board::{Board, Entry};
 use crate::endpoint::{Endpoint, EndpointId};
-use crate::health::Why;
+use crate::health::{Duty, Why};
 use crate::lag::Lag;
 use crate::net::Address;
 use crate::settings::RoleSetting;
@@ -19,6 +19,9 @@ pub struct View {
     pub primary: Result<EndpointId, NoPrimary>,
     /// How many reigns there were: grows with each change of primary or timeline.
     pub incarnation: u64,
+    /// Reads that waited for a replica to catch up: how many were served by one in time, how many went to the
+    /// primary, and how long all of them waited.
+    pub fence_waits: (u64, u64, Duration),
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointView>,
     /// The pools of each identity on each endpoint.
@@ -36,6 +39,8 @@ pub struct EndpointView {
     pub role: Role,
     /// What the configuration says it is.
     pub setting: RoleSetting,
+    /// What an operator wants of it.
+    pub duty: Duty,
     /// Its configured weight.
     pub weight: u32,
     /// Its share of the reads as it stands, in 1/256 of a weight of 1.
@@ -91,6 +96,7 @@ impl Entry {
             up: self.health.is_answering(),
             role: self.role,
             setting: self.setting,
+            duty: self.duty,
             weight: self.weight,
             share: self.endpoint.share(),
             lag: match board.lag(self, now) {

@@ -101,6 +101,16 @@ impl Held {
         Self(self.0 & !other.0)
     }
 
+    /// The set as a number, for an atomic.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set that `bits` gave.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
     /// The names of what is held, for an operator.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::ALL.into_iter().filter(move |(held, _)| self.contains(*held)).map(|(_, name)| name)

@@ -7,6 +7,7 @@
 //!
 //! A trait item may exist here only if both databases can answer it honestly.
 
+pub mod answer;
 pub mod codec;
 pub mod fault;
 pub mod frame;
@@ -81,6 +82,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
 
     /// The process that a key names, if its deployment gives processes numbers.
     fn cancel_owner(key: &Self::CancelKey) -> u16;
+
+    /// The number that a database, or a client of ours, knows the connection of this key by.
+    fn connection_number(key: &Self::CancelKey) -> u32;
 
     /// The key of the connection that clients know by this number, where statements name
     /// connections by the numbers that clients were given.

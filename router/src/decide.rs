@@ -85,7 +85,7 @@ fn transaction(plan: &Plan, context: &Context<'_>) -> (Target, Reason) {
     match (read_only, serializable || strong) {
         (true, false) => (Target::Replica, Reason::ReadOnlyTransaction),
         (_, true) => (Target::Primary, Reason::Consistency),
-        (false, false) => (Target::Primary, Reason::Transaction),
+        (false, false) => (Target::Primary, Reason::TransactionControl),
     }
 }
 

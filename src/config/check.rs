@@ -60,6 +60,7 @@ pub(super) fn snapshot(document: &Document<'_>) -> Snapshot {
         clusters,
         users: users.into_iter().map(|user| (user.name.clone(), Arc::new(user))).collect(),
         settings: BTreeMap::new(),
+        sources: Provenances::default(),
         files: BTreeMap::new(),
     }
 }

@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::mistakes::Mistake;
-use super::snapshot::Fingerprint;
+use super::snapshot::{Fingerprint, Provenance};
 pub(super) use table::Table;
 
 mod table;
@@ -25,6 +25,8 @@ pub(super) struct Document<'a> {
     root: Spanned<DeTable<'a>>,
     dir: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// Values in place of the file's, by key.
+    overrides: &'a BTreeMap<String, String>,
     found: RefCell<Found>,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Found {
     pub mistakes: Vec<Mistake>,
     /// Each known key with its value in force.
     pub settings: BTreeMap<String, String>,
+    /// Where each comes from.
+    pub sources: BTreeMap<String, Provenance>,
     /// The files that the document names.
     pub files: BTreeMap<PathBuf, Fingerprint>,
     /// Each key that was asked for, and what for.
@@ -57,9 +61,14 @@ pub(super) struct Asked {
 
 impl<'a> Document<'a> {
     /// Parses `text`; relative paths in it start at `dir`.
-    pub fn parse(text: &'a str, dir: &'a Path, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn parse(
+        text: &'a str,
+        dir: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        overrides: &'a BTreeMap<String, String>,
+    ) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let document = Self { text, root, dir, env, found: RefCell::default() };
+        let document = Self { text, root, dir, env, overrides, found: RefCell::default() };
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
             let line = document.mistake(at, String::new(), syntax(text, &error));

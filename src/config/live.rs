@@ -5,14 +5,15 @@
 //! value, with a warning. It reads files, so it does not belong on a path that is hot; it
 //! starts nothing and closes nothing: others compare snapshots and act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::changes::changes;
-use super::{Fingerprint, Mistakes, Snapshot, hash, load};
+use super::{Fingerprint, MASK, Mistakes, Snapshot, hash, load, load_over};
 
 /// Keys that keep their value until a restart.
 const FIXED: [&str; 9] = [
@@ -27,8 +28,8 @@ const FIXED: [&str; 9] = [
     "general.watch_config",
 ];
 
-/// Whether `key` keeps its value until a restart.
-pub(super) fn is_fixed(key: &str) -> bool {
+/// Whether another value of this key needs a restart.
+pub fn needs_restart(key: &str) -> bool {
     FIXED.contains(&key)
 }
 
@@ -37,7 +38,34 @@ pub struct Live {
     path: PathBuf,
     current: ArcSwap<Snapshot>,
     /// What the last attempt to load read; also keeps two reloads apart.
-    read: Mutex<Files>,
+    read: Mutex<Read>,
+}
+
+#[derive(Default)]
+struct Read {
+    files: Files,
+    /// Values in place of the file's, until the process ends.
+    overrides: BTreeMap<String, String>,
+    /// The last attempts, the newest last.
+    outcomes: VecDeque<Outcome>,
+}
+
+/// Attempts to load that are remembered.
+const OUTCOMES_MAX: usize = 20;
+
+/// How an attempt to load ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The generation in force afterwards.
+    pub generation: u64,
+    /// The hash of the settings in force afterwards.
+    pub hash: u64,
+    /// When it was.
+    pub at: SystemTime,
+    /// Whether it was put in force.
+    pub applied: bool,
+    /// What is different now, or what was wrong.
+    pub detail: String,
 }
 
 pub(super) type Files = BTreeMap<PathBuf, Fingerprint>;
@@ -62,7 +90,16 @@ impl Live {
         let own = fingerprint(path);
         let snapshot = load(path)?;
         let read = snapshot.files.clone().into_iter().chain([own]).collect();
-        let current = ArcSwap::from_pointee(Snapshot { generation: 1, ..snapshot });
+        let first = Snapshot { generation: 1, ..snapshot };
+        let outcome = Outcome {
+            generation: 1,
+            hash: first.hash,
+            at: SystemTime::now(),
+            applied: true,
+            detail: "started".to_owned(),
+        };
+        let read = Read { files: read, outcomes: [outcome].into(), ..Read::default() };
+        let current = ArcSwap::from_pointee(first);
         Ok(Self { path: path.to_owned(), current, read: Mutex::new(read) })
     }
 
@@ -100,13 +137,86 @@ impl Live {
         accept: impl FnOnce(&Arc<Snapshot>) -> Result<T, String>,
     ) -> Result<(ReloadReport, T), Mistakes> {
         let mut read = self.read();
+        let overrides = read.overrides.clone();
+        self.load_into(&mut read, overrides, accept)
+    }
+
+    /// As [`Live::reload_if`], with another value in place of the file's for one key, until the
+    /// process ends; `None` gives the file's back.
+    ///
+    /// # Errors
+    /// As there, or if the key is not known, is secret, or needs a restart.
+    pub fn set_if<T>(
+        &self,
+        key: &str,
+        value: Option<&str>,
+        accept: impl FnOnce(&Arc<Snapshot>) -> Result<T, String>,
+    ) -> Result<(ReloadReport, T), Mistakes> {
+        let mut read = self.read();
+        let refused = |why: &str| Mistakes::whole(&self.path, format!("{key}: {why}"));
+        let secret = key.rsplit('.').next().is_some_and(|name| name.contains("password"));
+        let current = self.current();
+        match current.settings.get(key) {
+            None => return Err(refused("no such key")),
+            Some(value) if secret || value == MASK => {
+                return Err(refused("a secret is not set here, where it would be shown to others"));
+            }
+            Some(_) if needs_restart(key) => {
+                return Err(refused("needs a restart"));
+            }
+            Some(_) => {}
+        }
+        let mut overrides = read.overrides.clone();
+        match value {
+            Some(value) => drop(overrides.insert(key.to_owned(), value.to_owned())),
+            None => drop(overrides.remove(key)),
+        }
+        self.load_into(&mut read, overrides, accept)
+    }
+
+    /// The last attempts to load, the newest last.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.read().outcomes.iter().cloned().collect()
+    }
+
+    fn load_into<T>(
+        &self,
+        read: &mut Read,
+        overrides: BTreeMap<String, String>,
+        accept: impl FnOnce(&Arc<Snapshot>) -> Result<T, String>,
+    ) -> Result<(ReloadReport, T), Mistakes> {
+        let outcome = self.try_load(read, overrides, accept);
+        let (applied, detail) = match &outcome {
+            Ok((report, _)) => (true, report.changed.join("; ")),
+            Err(mistakes) => (false, mistakes.to_string()),
+        };
+        let current = self.peek();
+        if read.outcomes.len() >= OUTCOMES_MAX {
+            read.outcomes.pop_front();
+        }
+        read.outcomes.push_back(Outcome {
+            generation: current.generation,
+            hash: current.hash,
+            at: SystemTime::now(),
+            applied,
+            detail,
+        });
+        outcome
+    }
+
+    fn try_load<T>(
+        &self,
+        read: &mut Read,
+        overrides: BTreeMap<String, String>,
+        accept: impl FnOnce(&Arc<Snapshot>) -> Result<T, String>,
+    ) -> Result<(ReloadReport, T), Mistakes> {
         let own = fingerprint(&self.path);
-        let loaded = load(&self.path);
+        let loaded = load_over(&self.path, &overrides);
         let files = match &loaded {
             Ok(snapshot) => &snapshot.files,
             Err(mistakes) => &mistakes.files,
         };
-        *read = files.clone().into_iter().chain([own]).collect();
+        read.files = files.clone().into_iter().chain([own]).collect();
         let mut next = loaded?;
         let old = self.current();
         let kept = keep_fixed(&old, &mut next);
@@ -118,27 +228,28 @@ impl Live {
         let report = ReloadReport { generation: next.generation, changed, kept };
         let next = Arc::new(next);
         let made = accept(&next).map_err(|text| Mistakes::whole(&self.path, text))?;
-        if next.generation != old.generation {
-            self.current.store(next);
-        }
+        // What was set for a section that is gone is not kept for one of the same name.
+        read.overrides = overrides.into_iter().filter(|(key, _)| next.settings.contains_key(key)).collect();
+        // Where values come from may be news although they are the same.
+        self.current.store(next);
         Ok((report, made))
     }
 
     /// What the file, and those that it names, hold now, if the last attempt to load read
     /// something else.
     pub(super) fn news(&self) -> Option<Files> {
-        let read = self.read().clone();
+        let read = self.read().files.clone();
         let now: Files = read.keys().map(|path| fingerprint(path)).collect();
         Some(now).filter(|now| *now != read)
     }
 
     /// The file and those that it names.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.read().keys().cloned().collect()
+        self.read().files.keys().cloned().collect()
     }
 
-    /// A panic elsewhere leaves the map whole: it is replaced in one assignment.
-    fn read(&self) -> MutexGuard<'_, Files> {
+    /// A panic elsewhere leaves what it holds whole: each part is replaced in one assignment.
+    fn read(&self) -> MutexGuard<'_, Read> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

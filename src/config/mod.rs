@@ -16,10 +16,11 @@ mod snapshot;
 mod values;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use choice::Choice;
-pub use live::{Live, ReloadReport};
+pub use live::{Live, Outcome, ReloadReport, needs_restart};
 pub use mistakes::{Mistake, Mistakes};
 pub use reference::reference;
 pub use snapshot::*;
@@ -30,11 +31,17 @@ pub use watch::watch;
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Snapshot, Mistakes> {
+    load_over(path, &BTreeMap::new())
+}
+
+/// As [`load`], with values in place of the file's, by key.
+fn load_over(path: &Path, overrides: &BTreeMap<String, String>) -> Result<Snapshot, Mistakes> {
     let cannot = |error| Mistakes::whole(path, format!("cannot read: {error}"));
     let text = std::fs::read_to_string(path).map_err(cannot)?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let env = |name: &str| std::env::var(name).ok();
-    load_str(&text, dir, &env).map_err(|mistakes| Mistakes { file: path.display().to_string(), ..mistakes })
+    load_text(&text, dir, &env, overrides)
+        .map_err(|mistakes| Mistakes { file: path.display().to_string(), ..mistakes })
 }
 
 /// Where the configuration at `path` serves HTTP, read past every mistake: whoever asks how a
@@ -45,7 +52,8 @@ pub fn load(path: &Path) -> Result<Snapshot, Mistakes> {
 pub fn http_address(path: &Path) -> std::io::Result<Option<Address>> {
     let text = std::fs::read_to_string(path)?;
     let env = |name: &str| std::env::var(name).ok();
-    let document = file::Document::parse(&text, Path::new(""), &env);
+    let overrides = BTreeMap::new();
+    let document = file::Document::parse(&text, Path::new(""), &env, &overrides);
     Ok(document.root().table("listen").get("http"))
 }
 
@@ -55,14 +63,24 @@ pub fn http_address(path: &Path) -> std::io::Result<Option<Address>> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load_str(text: &str, dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Mistakes> {
-    let document = file::Document::parse(text, dir, env);
+    load_text(text, dir, env, &BTreeMap::new())
+}
+
+fn load_text(
+    text: &str,
+    dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Snapshot, Mistakes> {
+    let document = file::Document::parse(text, dir, env, overrides);
     let snapshot = check::snapshot(&document);
     let found = document.finish();
     if !found.mistakes.is_empty() {
         return Err(Mistakes { file: "config.toml".to_owned(), list: found.mistakes, files: found.files });
     }
     let hash = hash(&found.settings);
-    Ok(Snapshot { hash, settings: found.settings, files: found.files, ..snapshot })
+    let sources = Provenances(found.sources);
+    Ok(Snapshot { hash, settings: found.settings, sources, files: found.files, ..snapshot })
 }
 
 /// FNV-1a over the settings, in which secrets are masked: equal wherever they are.

@@ -3,6 +3,7 @@
 //! Keys, kinds, bounds and defaults are those that reading a file asks for; what they mean is
 //! told by the comments of `config.example.toml`, which a test holds to the same keys.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::file::{Asked, Document};
@@ -29,7 +30,8 @@ One TOML file. Unknown keys are errors, and `splitpool check --config FILE` name
 /// The reference, as Markdown.
 pub fn reference() -> String {
     let text = format!("{EXAMPLE}{REST}");
-    let document = Document::parse(&text, Path::new(""), &|_| None);
+    let overrides = BTreeMap::new();
+    let document = Document::parse(&text, Path::new(""), &|_| None, &overrides);
     check::snapshot(&document);
     let keys = document.finish().keys;
     let mut out = HEAD.to_owned();
@@ -44,7 +46,7 @@ pub fn reference() -> String {
         out.push_str("\n| Key | Takes | Default | |\n| --- | --- | --- | --- |\n");
         for (key, comment) in &section.keys {
             let path = format!("{}{key}", section.prefix);
-            out.push_str(&row(key, comment, keys.get(&path), live::is_fixed(&path)));
+            out.push_str(&row(key, comment, keys.get(&path), live::needs_restart(&path)));
         }
     }
     out

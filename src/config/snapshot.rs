@@ -41,9 +41,56 @@ pub struct Snapshot {
     pub users: BTreeMap<String, Arc<UserConfig>>,
     /// Every key with the value in force, as text; secrets as `***`, what is unset as `none`.
     pub settings: BTreeMap<String, String>,
+    /// Where each of them comes from.
+    pub sources: Provenances,
     /// The files whose contents are part of this configuration, itself not included; so a new
     /// certificate under an old name is a change.
     pub files: BTreeMap<PathBuf, Fingerprint>,
+}
+
+/// What stands for a secret wherever settings are shown.
+pub const MASK: &str = "***";
+
+/// Where the values come from, by key. Makes no difference: two configurations with the same values
+/// are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Provenances(pub BTreeMap<String, Provenance>);
+
+impl PartialEq for Provenances {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Where the value of a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// Who gave it.
+    pub origin: Origin,
+    /// What it would be if nobody had; `none` if nothing.
+    pub usual: String,
+}
+
+/// Who gave a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// The file.
+    File,
+    /// An operator, until the process ends.
+    Console,
+}
+
+impl Origin {
+    /// One word for the console.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Console => "console",
+        }
+    }
 }
 
 impl Snapshot {
@@ -243,6 +290,8 @@ pub struct UserConfig {
     pub backend_password: Option<Secret>,
     /// Whether it may use the console's commands that change something.
     pub admin: bool,
+    /// Whether it may use those that only show something.
+    pub stats: bool,
     /// Clients at a time; `None` is bounded by `max_clients` alone.
     pub max_connections: Option<u32>,
     /// The cluster that serves its MySQL clients; exists, and runs MySQL.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 /// Where a client is served.
 pub(super) struct Place<'a> {
     pub(super) cluster: &'a Arc<ClusterConfig>,
+    /// What counters and operators call it: as in the configuration, the cluster's name on MySQL.
+    pub(super) name: &'a str,
     /// The database to sign in to.
     pub(super) dbname: &'a str,
     /// What it has otherwise than its cluster.
@@ -51,11 +53,11 @@ impl Trade {
                 let found = snapshot.database(database).ok_or(Unserved::Database)?;
                 let cluster = snapshot.clusters.get(&found.cluster.name).ok_or(Unserved::Database)?;
                 let overrides = found.overrides.clone();
-                Ok(Place { cluster, dbname: found.dbname_for(database), overrides })
+                Ok(Place { cluster, name: &found.name, dbname: found.dbname_for(database), overrides })
             }
             config::Engine::Mysql => {
                 let cluster = snapshot.mysql_cluster(user).ok_or(Unserved::User)?;
-                Ok(Place { cluster, dbname: database, overrides: Overrides::default() })
+                Ok(Place { cluster, name: &cluster.name, dbname: database, overrides: Overrides::default() })
             }
         }
     }

@@ -5,10 +5,12 @@
 //! so that what is wrong with them is said at once and by the database.
 
 use super::asked::Asked;
+use super::reception::{about, receive};
 use super::request::ERRAND_MAX;
 use super::slot::{Registry, Slot};
 use super::wire::Client;
 use super::{Session, errand};
+use crate::console::{self, Console};
 use crate::peers::Peers;
 use crate::service::{Directory, Service, Unserved, Welcome};
 use parking_lot::Mutex;
@@ -38,6 +40,8 @@ pub struct Gate<P: Protocol> {
     pub peers: Arc<Peers>,
     /// How many sessions each user has.
     pub crowd: Arc<Crowd>,
+    /// Where operators are received, if they are at this gate.
+    pub console: Option<Arc<Console>>,
 }
 
 /// How many sessions each user has.
@@ -81,17 +85,18 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that may come before the proof.
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
-/// Serves one connection from its first byte to its last.
+/// Serves one connection from its first byte to its last. In a `spare` place only operators are.
 pub async fn serve<P: Protocol>(
     gate: Arc<Gate<P>>,
     stream: Stream,
     tls: Option<Arc<ServerTls>>,
     terms: Arc<LoginTerms>,
     deadline: Duration,
+    spare: bool,
 ) {
     let (client, login) = (Client::new(stream), P::Login::new(Arc::clone(&terms)));
     // Boxed, because a session lasts longer than its beginning and should not keep its room.
-    let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), deadline)).await;
+    let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), deadline, spare)).await;
     let Some((mut session, mut guard)) = admitted else { return };
     loop {
         poll_fn(|cx| {
@@ -104,7 +109,7 @@ pub async fn serve<P: Protocol>(
         // All else that the session had goes with it, its place too.
         let client = session.client;
         drop(guard);
-        match Box::pin(admit(&gate, client, login, tls.as_ref(), deadline)).await {
+        match Box::pin(admit(&gate, client, login, tls.as_ref(), deadline, false)).await {
             Some(admitted) => (session, guard) = admitted,
             None => return,
         }
@@ -119,8 +124,9 @@ async fn admit<P: Protocol>(
     login: P::Login,
     tls: Option<&Arc<ServerTls>>,
     deadline: Duration,
+    spare: bool,
 ) -> Option<(Session<P>, Leave<P>)> {
-    let login = sign_in(gate, client, login, tls, Instant::now() + deadline);
+    let login = sign_in(gate, client, login, tls, Instant::now() + deadline, spare);
     let (client, login) = tokio::time::timeout(deadline + GRACE, login).await.ok()??;
     let session = open(gate, client, login).await?;
     let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
@@ -128,9 +134,9 @@ async fn admit<P: Protocol>(
 }
 
 /// Takes the session off the list however it ends.
-struct Leave<P: Protocol> {
-    sessions: Arc<Registry<P>>,
-    slot: Arc<Slot<P>>,
+pub(super) struct Leave<P: Protocol> {
+    pub(super) sessions: Arc<Registry<P>>,
+    pub(super) slot: Arc<Slot<P>>,
 }
 
 impl<P: Protocol> Drop for Leave<P> {
@@ -146,6 +152,7 @@ async fn sign_in<P: Protocol>(
     mut login: P::Login,
     tls: Option<&Arc<ServerTls>>,
     until: Instant,
+    spare: bool,
 ) -> Option<(Client, P::Login)> {
     login.start(client.outbox.space());
     let mut received = 0;
@@ -162,6 +169,10 @@ async fn sign_in<P: Protocol>(
             LoginStep::Identify => {
                 // What the client sent ahead of this answer has not been looked at yet.
                 fed_behind = true;
+                if spare && !console::is_named(&login.greeting().database) {
+                    let full = Fault::fatal(Cause::TooManyConnections, "sorry, too many clients already");
+                    return tell(client, login, &full).await;
+                }
                 let verifier = gate.directory.verifier(&login.greeting().user);
                 match login.credential(verifier.as_deref(), client.outbox.space()) {
                     Ok(step) => step,
@@ -224,7 +235,7 @@ async fn sign_in<P: Protocol>(
 }
 
 /// Tells a client why it may not come in.
-async fn tell<L: Login>(mut client: Client, mut login: L, fault: &Fault) -> Option<(Client, L)> {
+pub(super) async fn tell<L: Login>(mut client: Client, mut login: L, fault: &Fault) -> Option<(Client, L)> {
     login.refuse(fault, client.outbox.space());
     let _ = client.flush().await;
     let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
@@ -234,6 +245,10 @@ async fn tell<L: Login>(mut client: Client, mut login: L, fault: &Fault) -> Opti
 /// Makes a session of a client that has proven itself.
 async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Login) -> Option<Session<P>> {
     let greeting = login.greeting().clone();
+    if let Some(console) = gate.console.as_ref().filter(|_| console::is_named(&greeting.database)) {
+        receive(gate, console, client, login).await;
+        return None;
+    }
     let most = gate.directory.snapshot().users.get(&greeting.user).and_then(|user| user.max_connections);
     let Some(place) = gate.crowd.enter(&greeting.user, most) else {
         let fault = Fault::fatal(Cause::TooManyConnections, "too many connections for this user");
@@ -248,7 +263,8 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
             return None;
         }
     };
-    let slot = gate.sessions.enter(login.key(), greeting.long_keys, &greeting.user)?;
+    let about = about(&client, &greeting, &service.domain);
+    let slot = gate.sessions.enter(login.key(), greeting.long_keys, about)?;
     login.welcome(&welcome.reported, slot.key(), client.outbox.space());
     if client.flush().await.is_err() {
         gate.sessions.leave(&slot);
@@ -303,11 +319,25 @@ async fn welcome<P: Protocol>(
                 ),
             }
         })?;
+    let latches = &gate.directory.latches;
+    if latches.is_disabled(&service.domain) {
+        let message = format!("database \"{}\" is not accepting connections", greeting.database);
+        return Err(Fault::fatal(Cause::NotAllowed, message).code("55000"));
+    }
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
     let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
     let now = Instant::now();
     let kept = service.welcomes.find(&asked, now);
-    if let Some((welcome, true)) = kept {
+    if latches.is_paused(&service.domain) {
+        // Nothing may be asked now: an old answer is better than a wait.
+        if let Some((welcome, _)) = kept {
+            return Ok((service, welcome));
+        }
+        let resumed = latches.resumed(&service.domain);
+        let message = "the database is paused";
+        let late = |_| Fault::fatal(Cause::Timeout, message);
+        tokio::time::timeout(service.query_wait_timeout, resumed).await.map_err(late)?;
+    } else if let Some((welcome, true)) = kept {
         return Ok((service, welcome));
     }
     match (ask(&service, &asked).await, kept) {

@@ -18,15 +18,17 @@ mod judge;
 mod kill;
 pub mod login;
 mod moving;
+mod pause;
+mod reception;
 mod refuse;
 mod relay;
 mod request;
 mod settle;
 mod slot;
 mod trace;
-mod wire;
+pub(crate) mod wire;
 
-pub use slot::{Registry, Slot};
+pub use slot::{About, Registry, Slot};
 
 use crate::service::{Directory, Service};
 use asked::Asked;
@@ -139,9 +141,6 @@ impl<P: Protocol> Session<P> {
 
     /// Between transactions a session takes up the configuration in force.
     fn renew_service(&mut self) -> Result<(), End> {
-        if self.service.generation == self.directory.generation() {
-            return Ok(());
-        }
         match self.directory.service(&self.user, &self.database, self.flavour) {
             Ok(service) => self.service = service,
             Err(_) => {

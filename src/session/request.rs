@@ -46,7 +46,7 @@ enum Attempt {
 
 impl<P: Protocol> Session<P> {
     pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
-        let started = Instant::now();
+        let mut started = Instant::now();
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         if request.whole && self.tracker.is_reset(bytes) {
             return self.reset(request.len).await;
@@ -57,8 +57,11 @@ impl<P: Protocol> Session<P> {
             self.client.consume(request.len);
             return self.client.flush().await.map_err(|_| End::ClientGone);
         }
-        if self.lease.is_none() {
-            self.renew_service()?;
+        if self.lease.is_none() && self.service.generation != self.directory.stamp() {
+            if let Some(fault) = Box::pin(self.look_closer(request.len)).await? {
+                return self.refuse(fault, request).await;
+            }
+            started = Instant::now();
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
@@ -132,17 +135,18 @@ impl<P: Protocol> Session<P> {
         judged: &mut Judgement,
         started: Instant,
     ) -> Result<(), End> {
-        let deadline = started + self.service.query_wait_timeout;
+        let mut deadline = started + self.service.query_wait_timeout;
         let (mut exclude, mut now) = (None, started);
         for _ in 0..ATTEMPTS {
             let landed = match self.take_lease_now(judged, exclude, now, deadline) {
                 Some(landed) => landed,
-                None => match self.take_lease(judged, exclude, request.len, now, deadline).await {
-                    Ok(landed) => landed,
-                    Err(LeaseFailed::Canceled) => return self.refuse(canceled(), request).await,
-                    Err(LeaseFailed::ClientGone) => return Err(End::ClientGone),
-                    Err(LeaseFailed::Pool(error)) => return self.refuse(error.fault(), request).await,
-                },
+                None => {
+                    let taken = self.take_lease_in_time(judged, exclude, request.len, now, &mut deadline);
+                    match taken.await? {
+                        Ok(landed) => landed,
+                        Err(fault) => return self.refuse(fault, request).await,
+                    }
+                }
             };
             let restored = if self.is_restored() { Ok(()) } else { self.restore().await };
             match restored {
@@ -217,17 +221,32 @@ impl<P: Protocol> Session<P> {
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
         let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        // What belongs to a transaction that is open does not heed a pause.
+        let heeds = judged.reason != Reason::Transaction;
+        let mut waits = false;
         let leased = {
             let mut lease = std::pin::pin!(self.service.access.lease(need));
             let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
                 Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
                 Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
-                // Who has gone takes nobody's place in the queue.
-                Poll::Pending => client.poll_gone(cx, len).map(|()| Err(LeaseFailed::ClientGone)),
+                Poll::Pending if heeds && self.directory.latches.is_paused(&self.service.domain) => {
+                    Poll::Ready(Err(LeaseFailed::Paused))
+                }
+                Poll::Pending => {
+                    if !std::mem::replace(&mut waits, true) {
+                        slot.wait(true);
+                    }
+                    // Who has gone takes nobody's place in the queue.
+                    client.poll_gone(cx, len).map(|()| Err(LeaseFailed::ClientGone))
+                }
             });
-            leased.await?
+            leased.await
         };
-        Ok(self.hold_lease(leased))
+        if waits {
+            slot.end_wait();
+            self.service.counters.waited(now.elapsed());
+        }
+        Ok(self.hold_lease(leased?))
     }
 
     fn hold_lease(&mut self, leased: Leased<P>) -> Landed {
@@ -463,6 +482,8 @@ impl<P: Protocol> Session<P> {
 pub(super) enum LeaseFailed {
     Canceled,
     ClientGone,
+    /// Its database was paused meanwhile.
+    Paused,
     Pool(LeaseError),
 }
 
@@ -483,7 +504,7 @@ fn need<'a>(
     Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, now, deadline }
 }
 
-fn canceled() -> Fault {
+pub(super) fn canceled() -> Fault {
     Fault::error(Cause::Canceled, "canceling statement due to user request")
 }
 

@@ -29,9 +29,8 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn settle(&mut self, started: Instant, judged: &Judgement) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let now = Instant::now();
-        lease.endpoint().finished(now.saturating_duration_since(started));
-        let counter = &lease.endpoint().counters.statements;
-        counter.fetch_add(u64::from(judged.statements.max(1)), Relaxed);
+        let took_us = lease.endpoint().finished(now.saturating_duration_since(started));
+        self.service.counters.took(took_us);
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();
@@ -131,6 +130,7 @@ impl<P: Protocol> Session<P> {
     fn show_pin(&mut self, held: Held) {
         if held != self.shown {
             self.service.counters.pinned(self.shown, held);
+            self.slot.show_pins(held);
             self.shown = held;
         }
     }

@@ -6,22 +6,53 @@
 
 use parking_lot::Mutex;
 use pool::CancelTarget;
-use protocol::Protocol;
+use protocol::{Held, Protocol};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 /// How long the database may take to acknowledge a cancel.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
 
+/// Whose session it is, for operators. Written once, when the client has signed in.
+#[derive(Debug)]
+pub struct About {
+    /// Its number; no other session of the process has it.
+    pub id: u32,
+    /// The user, as the client gave it.
+    pub user: Box<str>,
+    /// The database, likewise.
+    pub database: Box<str>,
+    /// What operators call the database that it is served by.
+    pub domain: Box<str>,
+    /// What the client calls itself.
+    pub application: Box<str>,
+    /// The other side's address; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// This side's address, likewise.
+    pub local: Option<SocketAddr>,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// When it signed in.
+    pub since: SystemTime,
+}
+
 /// One session, as others see it.
 pub struct Slot<P: Protocol> {
     key: P::CancelKey,
-    user: Box<str>,
-    entered: Instant,
+    /// Whose it is.
+    pub about: About,
+    born: Instant,
+    /// Since when its request waits, in microseconds since it was born; 0 if none does.
+    waiting: AtomicU64,
+    /// Whether it waits in line for a backend, not for an operator.
+    in_line: AtomicBool,
+    /// What it is pinned for.
+    pins: AtomicU16,
     state: Mutex<State<P>>,
     stopping: AtomicBool,
     killed: AtomicBool,
@@ -47,6 +78,52 @@ impl<P: Protocol> Slot<P> {
         self.state.lock().waker = Some(waker);
     }
 
+    /// A request waits for a backend, in line or for its database to be resumed.
+    pub(super) fn wait(&self, in_line: bool) {
+        let micros = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.in_line.store(in_line, Ordering::Relaxed);
+        self.waiting.store(micros.max(1), Ordering::Release);
+    }
+
+    /// It waits no more.
+    pub(super) fn end_wait(&self) {
+        self.waiting.store(0, Ordering::Release);
+        self.in_line.store(false, Ordering::Release);
+    }
+
+    /// How long its request has waited for a backend; `None` if none waits.
+    pub fn waiting(&self) -> Option<Duration> {
+        let since = self.waiting.load(Ordering::Acquire);
+        let waited = || self.born.elapsed().saturating_sub(Duration::from_micros(since));
+        (since > 0).then(waited)
+    }
+
+    /// The number of the backend that works for it.
+    pub fn backend(&self) -> Option<u32> {
+        self.state.lock().target.as_ref().map(|target| target.backend())
+    }
+
+    /// Whether it has a backend or stands in line for one.
+    pub fn is_busy(&self) -> bool {
+        self.in_line.load(Ordering::Acquire) || self.state.lock().target.is_some()
+    }
+
+    /// What it is pinned for.
+    pub fn pins(&self) -> Held {
+        Held::from_bits(self.pins.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn show_pins(&self, held: Held) {
+        self.pins.store(held.bits(), Ordering::Relaxed);
+    }
+
+    /// Ends the session, and what runs for it.
+    pub async fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.wake();
+        self.cancel().await;
+    }
+
     /// The session is to end as soon as it may.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -54,20 +131,21 @@ impl<P: Protocol> Slot<P> {
     }
 
     /// Whether somebody has ended the session as such.
-    pub(super) fn is_killed(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     /// Whether the client cancelled while no backend worked for it. Asking clears it.
-    pub(super) fn is_canceled(&self) -> bool {
+    pub(crate) fn is_canceled(&self) -> bool {
         self.canceled.swap(false, Ordering::AcqRel)
     }
 
-    fn wake(&self) {
+    /// The session's task looks what has changed.
+    pub fn wake(&self) {
         let waker = self.state.lock().waker.clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -143,19 +221,28 @@ pub(super) enum Killed {
 /// All sessions of a process.
 pub struct Registry<P: Protocol> {
     slots: Mutex<HashMap<P::CancelKey, Arc<Slot<P>>>>,
+    /// The number of the next session; shared by all registries of a process.
+    next: Arc<AtomicU32>,
     /// What keys call this process.
     owner: u16,
 }
 
 impl<P: Protocol> Registry<P> {
-    /// No sessions yet. Keys will name the process `owner`, or none if that is 0.
-    pub fn new(owner: u16) -> Self {
-        Self { slots: Mutex::new(HashMap::new()), owner }
+    /// No sessions yet. Keys will name the process `owner`, or none if that is 0; `next` numbers
+    /// the sessions.
+    pub fn new(owner: u16, next: Arc<AtomicU32>) -> Self {
+        Self { slots: Mutex::new(HashMap::new()), next, owner }
     }
 
     /// A slot under a key that no other session has: the one that the client was `told` already,
     /// or a new one. `None` if that key is taken, or there is no randomness to be had.
-    pub fn enter(&self, told: Option<P::CancelKey>, long_keys: bool, user: &str) -> Option<Arc<Slot<P>>> {
+    pub fn enter(
+        &self,
+        told: Option<P::CancelKey>,
+        long_keys: bool,
+        mut about: About,
+    ) -> Option<Arc<Slot<P>>> {
+        about.id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut slots = self.slots.lock();
         for _ in 0..16 {
             let key = match &told {
@@ -168,8 +255,11 @@ impl<P: Protocol> Registry<P> {
             let state = State { target: None, under_way: 0, waker: None };
             let slot = Arc::new(Slot {
                 key: key.clone(),
-                user: user.into(),
-                entered: Instant::now(),
+                about,
+                born: Instant::now(),
+                waiting: AtomicU64::new(0),
+                in_line: AtomicBool::new(false),
+                pins: AtomicU16::new(0),
                 state: Mutex::new(state),
                 stopping: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
@@ -211,7 +301,7 @@ impl<P: Protocol> Registry<P> {
         let slot = self.slots.lock().get(key).cloned();
         match slot {
             None => Killed::Nobody,
-            Some(slot) if *slot.user != *user => Killed::NotTheirs,
+            Some(slot) if *slot.about.user != *user => Killed::NotTheirs,
             Some(slot) => {
                 if all {
                     slot.killed.store(true, Ordering::Release);
@@ -223,13 +313,15 @@ impl<P: Protocol> Registry<P> {
         }
     }
 
+    /// Every session, in the order of their numbers.
+    pub fn all(&self) -> Vec<Arc<Slot<P>>> {
+        let mut all: Vec<_> = self.slots.lock().values().cloned().collect();
+        all.sort_by_key(|slot| slot.about.id);
+        all
+    }
+
     /// Tells every session that is older than `YOUNG` to end as soon as it may.
     pub fn stop_all(&self) {
-        let now = Instant::now();
-        let is_old = |slot: &&Arc<Slot<P>>| now.saturating_duration_since(slot.entered) > YOUNG;
-        let slots: Vec<_> = self.slots.lock().values().filter(is_old).cloned().collect();
-        for slot in slots {
-            slot.stop();
-        }
+        self.all().iter().filter(|slot| slot.born.elapsed() > YOUNG).for_each(|slot| slot.stop());
     }
 }

@@ -72,18 +72,18 @@ pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]
 
 /// Bytes on their way to a socket.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
 }
 
 impl Outbox {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Where whoever has something to say appends it.
-    pub(super) fn space(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
@@ -118,22 +118,22 @@ impl Outbox {
 
 /// A client.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) stream: Stream,
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
     /// What came and was not yet dealt with.
-    pub(super) inbox: Vec<u8>,
-    pub(super) outbox: Outbox,
+    pub(crate) inbox: Vec<u8>,
+    pub(crate) outbox: Outbox,
     /// The client sends nothing more.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl Client {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false }
     }
 
     /// Reads what has come into the inbox.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (stream, inbox) = (&mut self.stream, &mut self.inbox);
         let n = with_space(|space| match poll_read(stream, cx, space) {
             Poll::Ready(Ok(n)) => {
@@ -158,17 +158,17 @@ impl Client {
         if self.ended && self.inbox.len() <= len { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.outbox.poll_flush(&mut self.stream, cx)
     }
 
     /// Waits until everything is sent.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// The first `len` bytes of the inbox are dealt with.
-    pub(super) fn consume(&mut self, len: usize) {
+    pub(crate) fn consume(&mut self, len: usize) {
         if len < self.inbox.len() {
             self.inbox.drain(..len);
         } else {

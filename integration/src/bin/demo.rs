@@ -262,7 +262,7 @@ fn table(servers: &[(String, String)], now: &[Served], before: &[Served], metric
             now.reads - before.reads,
             now.writes,
             now.writes - before.writes,
-            metrics.sum("splitpool_endpoint_statements_total", &labels),
+            metrics.sum("splitpool_endpoint_latency_seconds_count", &labels),
         )
         .ok();
     }

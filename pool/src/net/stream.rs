@@ -7,6 +7,7 @@ use super::Address;
 use super::coded::CodedLink;
 use protocol::codec::Codec;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -83,6 +84,25 @@ impl Stream {
         match self {
             Self::Coded(link) => Self::Coded(link),
             stream => Self::Coded(Box::new(CodedLink::new(stream, codec, begun))),
+        }
+    }
+
+    /// The other side's address; `None` on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    /// This side's address; `None` on a Unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) => None,
+            Self::Tls(link) => Some(link.stream.get_ref().0),
+            Self::Coded(link) => link.stream.tcp(),
         }
     }
 

@@ -35,7 +35,8 @@ fn lane(fake: &Fake, pool: PoolSettings) -> TestLane {
     let endpoint = Arc::new(Endpoint::new(EndpointId(1), fake.address.clone(), Clock(Instant::now())));
     let timeout = Duration::from_secs(10);
     let route = Route { tls: BackendTls::default(), keepalive: KeepAlive::default(), timeout };
-    let door = Arc::new(Door { endpoint, route: ArcSwap::from_pointee(route), logins: Gate::new(4) });
+    let (route, roster) = (ArcSwap::from_pointee(route), Arc::default());
+    let door = Arc::new(Door { endpoint, route, logins: Gate::new(4), roster });
     Arc::new(Lane::new(door, &identity(pool), pool, None))
 }
 

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A cluster whose probes the test plays.
-struct World {
-    fakes: Vec<Fake>,
-    cluster: Arc<Cluster<Postgres>>,
+pub(super) struct World {
+    pub(super) fakes: Vec<Fake>,
+    pub(super) cluster: Arc<Cluster<Postgres>>,
     access: Arc<Access<Postgres>>,
     session: Freshness,
 }
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Endpoint 1 is the primary, the others follow it closely.
-    async fn healthy(count: usize) -> Self {
+    pub(super) async fn healthy(count: usize) -> Self {
         let world = Self::with(count, |_| {}).await;
         world.replicas(100);
         world.primary(1, 1, 100);
@@ -71,7 +71,7 @@ impl World {
         self.report(id, sample(seen, position));
     }
 
-    fn replica(&self, id: u32, position: u64) {
+    pub(super) fn replica(&self, id: u32, position: u64) {
         self.report(
             id,
             sample(Seen { recovering: true, follows: false, timeline: None, identity: None }, position),
@@ -86,7 +86,7 @@ impl World {
         self.report(id, Report::Failed("refused".to_owned()));
     }
 
-    async fn lease(&mut self, want: Want) -> Result<Leased<Postgres>, LeaseError> {
+    pub(super) async fn lease(&mut self, want: Want) -> Result<Leased<Postgres>, LeaseError> {
         self.lease_until(want, Duration::from_secs(20)).await
     }
 
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Leases, releases, and says where it landed.
-    async fn lands(&mut self, want: Want) -> (u32, Landed) {
+    pub(super) async fn lands(&mut self, want: Want) -> (u32, Landed) {
         let Leased { lease, landed } = self.lease(want).await.expect("a lease");
         let id = lease.endpoint().id;
         lease.release();

@@ -2,6 +2,7 @@
 //!
 //! The probes of these clusters are played by the test: it reports what it likes.
 
+mod admin;
 mod fake;
 mod lanes;
 mod leases;

@@ -93,6 +93,10 @@ impl crate::Protocol for MySql {
         0
     }
 
+    fn connection_number(key: &CancelKey) -> u32 {
+        key.0
+    }
+
     fn numbered(number: u32) -> Option<CancelKey> {
         // The numbers of databases are small: those are left to the database.
         (number >= login::FIRST_NUMBER).then_some(CancelKey(number))

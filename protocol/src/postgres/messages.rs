@@ -164,7 +164,7 @@ pub(super) fn printable(text: &[u8], max: usize) -> String {
     shown
 }
 
-fn until_zero(text: &str) -> &str {
+pub(super) fn until_zero(text: &str) -> &str {
     text.split('\0').next().unwrap_or_default()
 }
 

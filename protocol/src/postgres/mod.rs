@@ -13,7 +13,9 @@ mod messages;
 mod own;
 mod replies;
 mod requests;
+mod rows;
 mod scram;
+mod served;
 mod startup;
 mod statements;
 mod tracker;
@@ -28,6 +30,7 @@ pub use dial::PgDial;
 pub use login::PgLogin;
 pub use memory::PgMemory;
 pub use own::PgOwnReply;
+pub use served::{Describe, PgServed, Step as Served};
 pub use startup::CancelKey;
 pub use statements::Registry;
 pub use tracker::PgTracker;
@@ -87,6 +90,10 @@ impl crate::Protocol for Postgres {
 
     fn cancel_owner(key: &CancelKey) -> u16 {
         (key.pid() >> 16) as u16
+    }
+
+    fn connection_number(key: &CancelKey) -> u32 {
+        key.pid()
     }
 
     fn numbered(_number: u32) -> Option<CancelKey> {

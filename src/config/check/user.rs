@@ -49,6 +49,7 @@ pub(super) fn read(name: String, mut table: Table<'_>, auth: AuthMethod) -> Draf
         backend_user: table.or("backend_user", name.clone()),
         backend_password,
         admin: table.or("admin", false),
+        stats: table.or("stats", false),
         max_connections: table.get_in("max_connections", 1..=1_000_000),
         mysql_cluster: table.get("mysql_cluster"),
         overrides: super::overrides(&mut table),

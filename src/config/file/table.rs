@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::{Asked, Document, UNKNOWN, quoted};
 use crate::config::mistakes::meant;
-use crate::config::snapshot::{Fingerprint, Secret};
+use crate::config::snapshot::{Fingerprint, MASK, Origin, Provenance, Secret};
 use crate::config::values::{Scalar, Value, expand};
 
 /// One table of a document; an empty one where the file has none.
@@ -30,7 +30,7 @@ impl<'d> Table<'d> {
     pub fn get<V: Value>(&mut self, key: &'static str) -> Option<V> {
         self.ask(key, Asked { kind: V::kind(), ..Asked::default() });
         let value = self.read(key, V::parse);
-        self.note(key, value.as_ref().map(Value::show));
+        self.note(key, value.as_ref().map(Value::show), None);
         value
     }
 
@@ -42,15 +42,16 @@ impl<'d> Table<'d> {
     ) -> Option<V> {
         self.ask(key, Asked { kind: V::kind(), bounds: Some(from_to(&bounds)), ..Asked::default() });
         let value = self.read(key, |scalar| within(scalar, &bounds));
-        self.note(key, value.as_ref().map(Value::show));
+        self.note(key, value.as_ref().map(Value::show), None);
         value
     }
 
     /// As `get`; `default` where the key is not there.
     pub fn or<V: Value>(&mut self, key: &'static str, default: V) -> V {
         self.ask(key, Asked { kind: V::kind(), default: Some(default.show()), ..Asked::default() });
+        let usual = default.show();
         let value = self.read(key, V::parse).unwrap_or(default);
-        self.note(key, Some(value.show()));
+        self.note(key, Some(value.show()), Some(usual));
         value
     }
 
@@ -66,8 +67,9 @@ impl<'d> Table<'d> {
             key,
             Asked { kind: V::kind(), bounds: bounds_text, default: default_text, is_needed: false },
         );
+        let usual = default.show();
         let value = self.read(key, |scalar| within(scalar, &bounds)).unwrap_or(default);
-        self.note(key, Some(value.show()));
+        self.note(key, Some(value.show()), Some(usual));
         value
     }
 
@@ -87,7 +89,7 @@ impl<'d> Table<'d> {
             _ => within(scalar, &bounds).map_err(|text| format!("{text}, or \"0\" for off")),
         });
         let value = value.unwrap_or(default);
-        self.note(key, Some(value.show()));
+        self.note(key, Some(value.show()), Some(default.show()));
         Some(value).filter(|value| !value.is_zero())
     }
 
@@ -109,7 +111,7 @@ impl<'d> Table<'d> {
             Scalar::Text(text) => Ok(Secret::new(text.clone())),
             _ => Err("expected a string".into()),
         });
-        self.note(key, direct.as_ref().map(|_| "***".to_owned()));
+        self.note(key, direct.as_ref().map(|_| MASK.to_owned()), None);
         let path = self.file(key_file);
         if self.has(key) && self.has(key_file) {
             self.wrong(key_file, &format!("give {key} or {key_file}, not both"));
@@ -265,9 +267,18 @@ impl<'d> Table<'d> {
         format!("{}{}", prefix(&self.path), quoted(key))
     }
 
-    fn note(&self, key: &str, shown: Option<String>) {
-        let shown = shown.unwrap_or_else(|| "none".to_owned());
-        self.document.found.borrow_mut().settings.insert(self.path_of(key), shown);
+    fn note(&self, key: &str, shown: Option<String>, usual: Option<String>) {
+        let none = || "none".to_owned();
+        let path = self.path_of(key);
+        let origin = match self.entry(key) {
+            _ if self.document.overrides.contains_key(&path) => Origin::Console,
+            Some(_) => Origin::File,
+            None => Origin::Default,
+        };
+        let source = Provenance { origin, usual: usual.unwrap_or_else(none) };
+        let mut found = self.document.found.borrow_mut();
+        found.sources.insert(path.clone(), source);
+        found.settings.insert(path, shown.unwrap_or_else(none));
     }
 
     fn ask(&self, key: &str, asked: Asked) {
@@ -275,8 +286,14 @@ impl<'d> Table<'d> {
     }
 
     fn read<V>(&mut self, key: &'static str, parse: impl FnOnce(&Scalar) -> Result<V, String>) -> Option<V> {
-        let value = self.find(key)?;
-        match scalar(value.get_ref(), self.document.env).and_then(|scalar| parse(&scalar)) {
+        let value = self.find(key);
+        let given = self.document.overrides.get(&self.path_of(key));
+        let read = match (given, value) {
+            (Some(text), _) => Ok(Scalar::Text(text.clone())),
+            (None, Some(value)) => scalar(value.get_ref(), self.document.env),
+            (None, None) => return None,
+        };
+        match read.and_then(|scalar| parse(&scalar)) {
             Ok(value) => Some(value),
             Err(text) => {
                 self.wrong(key, &text);
