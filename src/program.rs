@@ -53,8 +53,15 @@ pub fn run(path: &Path) -> ExitCode {
     };
     let snapshot = live.current();
     let log = Log::start(&snapshot.general.log);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(snapshot.general.worker_threads.unwrap_or_else(usual_threads));
+    // A single worker needs none of what keeps several from each other's way.
+    let mut builder = match snapshot.general.worker_threads.unwrap_or_else(usual_threads) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        threads => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+    };
     let runtime = match builder.enable_all().thread_name("splitpool").build() {
         Ok(runtime) => runtime,
         Err(error) => {
