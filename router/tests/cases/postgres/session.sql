@@ -1,5 +1,5 @@
 BEGIN
---> primary begin @transaction
+--> primary begin @transaction_control
 
 begin work
 --> primary begin
