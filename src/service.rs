@@ -230,6 +230,7 @@ impl<P: Protocol> Directory<P> {
                 max_lag: None,
                 freshness: &mut Freshness::default(),
                 exclude: None,
+                drawn: None,
                 deadline,
                 now: Instant::now(),
             };

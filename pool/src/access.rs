@@ -147,10 +147,12 @@ impl<P: Protocol> Access<P> {
     /// # Errors
     /// See `LeaseError`. One endpoint's failure is none as long as another will do.
     pub async fn lease(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
-        match self.lease_now(&mut need) {
-            Some(leased) => Ok(leased),
-            None => Box::pin(self.search(need)).await,
+        if need.drawn.is_none()
+            && let Some(leased) = self.lease_now(&mut need)
+        {
+            return Ok(leased);
         }
+        Box::pin(self.search(need)).await
     }
 
     /// The same where nothing must be waited for; `None` where something must.
@@ -159,8 +161,9 @@ impl<P: Protocol> Access<P> {
         let now = need.now;
         match self.choose(&lanes, need, SoFar { excluded: &[], patient: true, looked: false }, now) {
             Choice::Take { at, landed, .. } if !self.outlook.is_shut() => {
-                let lease = lanes.lanes[at].try_take(now)?;
-                Some(Leased { lease, landed })
+                let lane = &lanes.lanes[at];
+                need.drawn = Some(lane.door.endpoint.id);
+                lane.try_take(now).map(|lease| Leased { lease, landed })
             }
             _ => None,
         }
@@ -217,7 +220,9 @@ impl<P: Protocol> Access<P> {
                         self.outlook.patience.note(waited);
                         self.outlook.fences.note(waited, !landed.is_primary());
                     }
-                    let lane = roomiest(&lanes.lanes, at, others);
+                    let place = |id| lanes.lanes.iter().position(|lane| lane.door.endpoint.id == id);
+                    let drawn = need.drawn.take().and_then(place).filter(|drawn| others >> drawn & 1 == 1);
+                    let lane = roomiest(&lanes.lanes, drawn.unwrap_or(at), others);
                     match lane.take(need.deadline).await {
                         Ok(lease) => return Ok(Leased { lease, landed }),
                         Err(error) => search.failed(self, lane, landed, error, need.deadline).await?,

@@ -293,6 +293,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         alarm: super::alarm::Alarm::default(),
         on_primary: false,
         lease: None,
+        drawn: None,
         effects: Effects::empty(),
         held: Held::empty(),
         unseen: Held::empty(),
@@ -360,6 +361,7 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
         max_lag: None,
         freshness: &mut Freshness::default(),
         exclude: None,
+        drawn: None,
         now,
         deadline: now + service.query_wait_timeout.min(ERRAND_MAX),
     };

@@ -202,8 +202,9 @@ impl<P: Protocol> Session<P> {
     ) -> Option<Landed> {
         let consistency = judged.consistency.unwrap_or(self.consistency());
         let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
-        let leased = self.service.access.lease_now(&mut need)?;
-        Some(self.hold_lease(leased))
+        let leased = self.service.access.lease_now(&mut need);
+        self.drawn = need.drawn.filter(|_| leased.is_none());
+        leased.map(|leased| self.hold_lease(leased))
     }
 
     /// Gets a backend. The client, whose request is the first `len` bytes of its inbox, may cancel or go while
@@ -220,7 +221,8 @@ impl<P: Protocol> Session<P> {
         let (slot, client) = (&self.slot, &mut self.client);
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
-        let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        need.drawn = self.drawn.take();
         // What belongs to a transaction that is open does not heed a pause.
         let heeds = judged.reason != Reason::Transaction;
         let mut waits = false;
@@ -501,7 +503,7 @@ fn need<'a>(
         Target::Any => Want::Any,
     };
     let (now, deadline) = when;
-    Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, now, deadline }
+    Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, drawn: None, now, deadline }
 }
 
 pub(super) fn canceled() -> Fault {
