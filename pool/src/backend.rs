@@ -34,6 +34,11 @@ pub struct Backend<P: Protocol> {
 }
 
 impl<P: Protocol> Backend<P> {
+    /// Whether something waits to be sent, in the outbox or behind it.
+    pub fn is_behind(&self) -> bool {
+        !self.outbox.is_empty() || self.stream.is_behind()
+    }
+
     pub(crate) fn new(
         stream: Stream,
         memory: P::Memory,

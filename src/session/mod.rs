@@ -39,11 +39,9 @@ use protocol::{Fault, Held, Protocol, Settings};
 use relay::{Relay, Stop};
 use router::Effects;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::io::AsyncWrite;
 use wire::Client;
 
 /// Why a session ends.
@@ -196,13 +194,8 @@ impl<P: Protocol> Session<P> {
         if let Poll::Ready(late) = self.alarm.poll(cx) {
             return Poll::Ready(Err(End::Fault(late.fault())));
         }
-        if !self.client.outbox.is_empty() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(Err(End::ClientGone));
-        }
         // What the socket did not take when it was written.
-        if self.client.stream.is_buffered()
-            && matches!(Pin::new(&mut self.client.stream).poll_flush(cx), Poll::Ready(Err(_)))
-        {
+        if self.client.is_behind() && matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(End::ClientGone));
         }
         match self.client.poll_receive(cx) {

@@ -12,7 +12,9 @@ use super::wire::{AHEAD_MAX, Client, Outbox, SCRATCH, poll_read, poll_write, wit
 use pool::Backend;
 use protocol::tracker::{Tracker, Verdict};
 use protocol::{Protocol, ProtocolError};
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
 
 /// Bytes of a message that a backend may send by itself: notifications and notices are much shorter.
 const UNASKED_MAX: usize = SCRATCH / 2;
@@ -84,7 +86,7 @@ impl Relay {
             let mut moved = false;
             // What is ours to say ahead of the first reply waits for it: it may be unsaid.
             let withheld = (self.heals || self.retry.is_some()) && !self.relayed;
-            if !withheld && !client.outbox.is_empty() {
+            if !withheld && client.is_behind() {
                 match client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(_)) => return Poll::Ready(Stop::ClientGone),
@@ -92,22 +94,22 @@ impl Relay {
                 }
             }
             // What was sent whole lets nothing else move: only a rest asks for another turn.
-            if !backend.outbox.is_empty() && poll_send(backend, cx) {
-                moved |= !backend.outbox.is_empty();
+            if backend.is_behind() && poll_send(backend, cx) {
+                moved |= backend.is_behind();
             }
-            if (client.outbox.is_empty() || withheld) && !tracker.is_over() {
+            if (withheld || !client.is_behind()) && !tracker.is_over() {
                 match self.poll_reply(cx, client, backend, tracker) {
                     Poll::Ready(Err(stop)) => return Poll::Ready(stop),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Pending => {}
                 }
             }
-            if tracker.is_over() && self.upload == 0 && backend.outbox.is_empty() {
+            if tracker.is_over() && self.upload == 0 && !backend.is_behind() {
                 if let Some(code) = self.refused {
                     let stop = if self.stale { Stop::Stale } else { Stop::Refused(code) };
                     return Poll::Ready(stop);
                 }
-                if client.outbox.is_empty() {
+                if !client.is_behind() {
                     return Poll::Ready(Stop::Over);
                 }
                 if withheld {
@@ -137,7 +139,7 @@ impl Relay {
         tracker: &P::Tracker,
     ) -> Poll<Option<Stop>> {
         let wanted = (self.upload > 0 || tracker.is_open()) && !tracker.is_stalled();
-        if wanted && self.upload == 0 && backend.outbox.is_empty() && client.inbox.len() != self.heard {
+        if wanted && self.upload == 0 && !backend.is_behind() && client.inbox.len() != self.heard {
             return Poll::Ready(Some(Stop::Heard));
         }
         if client.ended {
@@ -147,7 +149,7 @@ impl Relay {
         if self.upload > 0 && !tracker.is_stalled() {
             return self.poll_upload(cx, client, backend);
         }
-        if wanted && !backend.outbox.is_empty() || client.inbox.len() >= AHEAD_MAX && !wanted {
+        if wanted && backend.is_behind() || client.inbox.len() >= AHEAD_MAX && !wanted {
             return Poll::Pending;
         }
         match client.poll_receive(cx) {
@@ -166,7 +168,7 @@ impl Relay {
         client: &mut Client,
         backend: &mut Backend<P>,
     ) -> Poll<Option<Stop>> {
-        if !backend.outbox.is_empty() {
+        if backend.is_behind() {
             return Poll::Pending;
         }
         if !client.inbox.is_empty() {
@@ -356,6 +358,9 @@ impl Relay {
 /// Sends what waits for the backend. An error is not told: the reading side will see the end,
 /// and perhaps the backend's last words before it.
 fn poll_send<P: Protocol>(backend: &mut Backend<P>, cx: &mut Context<'_>) -> bool {
+    if backend.outbox.is_empty() {
+        return Pin::new(&mut backend.stream).poll_flush(cx).is_ready();
+    }
     match poll_write(&mut backend.stream, cx, &backend.outbox) {
         Poll::Ready(Ok(n)) => {
             Outbox::trim(&mut backend.outbox, n);

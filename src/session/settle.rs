@@ -269,7 +269,7 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn abandon_lease(&mut self, polite: bool) {
         self.show_pin(Held::empty());
         let Some(mut lease) = self.lease.take() else { return };
-        if !self.tracker.is_over() || !lease.outbox.is_empty() {
+        if !self.tracker.is_over() || lease.is_behind() {
             let target = lease.cancel_target();
             self.slot.take_back_now();
             if !polite {

@@ -45,8 +45,8 @@ pub(super) fn poll_read(
     Poll::Ready(Ok(buf.filled().len()))
 }
 
-/// Writes as much of `bytes` as the socket takes now. Returns how much that was, or `Pending`
-/// if nothing; TLS and the like are flushed, so that nothing stays behind in them.
+/// Writes as much of `bytes` as the socket takes now. Returns how much that was, or `Pending` if nothing. TLS and
+/// the like are flushed, and may stay behind all the same: see [`Stream::is_behind`].
 pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     let mut written = 0;
     while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
@@ -112,7 +112,7 @@ impl Outbox {
             self.sent += ready!(poll_write(stream, cx, left))?;
         }
         self.clear();
-        Poll::Ready(Ok(()))
+        if stream.is_behind() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -158,6 +158,12 @@ impl Client {
         if self.ended && self.inbox.len() <= len { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Whether something waits to be sent, in the outbox or behind it.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.outbox.is_empty() || self.stream.is_behind()
+    }
+
+    /// Ready when everything is sent.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.outbox.poll_flush(&mut self.stream, cx)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration::config::Endpoint;
 use integration::paths::{Scratch, hand_over};
 use integration::wire::Error;
-use integration::{Cluster, Config, Proxy, until};
+use integration::{Cluster, Config, Link, Proxy, until};
 
 use crate::{await_ready, papers};
 
@@ -111,4 +111,22 @@ fn whose_authority_is_renewed() {
     // The same configuration, word for word: what it names is new.
     trust("ours");
     is_served(&proxy, true);
+}
+
+#[test]
+fn that_read_slowly_get_requests_whole() {
+    let cluster = encrypted();
+    let link = Link::to(cluster.primary.port());
+    let mut config = Config::over(vec![Endpoint::auto(link.address())]);
+    config.extra = "\n[clusters.main.tls]\nmode = \"require\"\n".to_owned();
+    let proxy = Proxy::start(config);
+    await_ready(&proxy);
+    let mut session = proxy.session();
+    // The socket is full for most of the time, so what TLS has taken and not sent is the end of the request, too.
+    link.drip(65_536, Duration::from_millis(1));
+    for length in (6..16).map(|n| n * 1_000_000 + n) {
+        let text = "x".repeat(length);
+        assert_eq!(session.value(&format!("SELECT length('{text}')")), length.to_string());
+        assert_eq!(session.execute("SELECT length($1)", &[&text]).value(), length.to_string());
+    }
 }

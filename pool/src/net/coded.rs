@@ -35,6 +35,11 @@ impl CodedLink {
         Self { stream, codec, raw: begun, plain: Vec::new(), read: 0, out: Vec::new(), sent: 0 }
     }
 
+    /// Whether what was encoded waits to be sent.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.out.is_empty() || self.stream.is_behind()
+    }
+
     /// Sends what was encoded.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(left) = self.out.get(self.sent..).filter(|left| !left.is_empty()) {

@@ -78,6 +78,15 @@ impl Stream {
         matches!(self, Self::Tls(_) | Self::Coded(_))
     }
 
+    /// Whether bytes that were taken wait in it because the socket was full: a flush sends them.
+    pub fn is_behind(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(link) => link.stream.get_ref().1.wants_write(),
+            Self::Coded(link) => link.is_behind(),
+        }
+    }
+
     /// This stream behind `codec`, unless it has one; `begun` has come already.
     #[must_use]
     pub fn coded(self, codec: Box<dyn Codec>, begun: Vec<u8>) -> Self {
