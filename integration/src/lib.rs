@@ -5,6 +5,7 @@
 //! * [`mysql::Cluster`]: the same of MariaDB or MySQL;
 //! * [`Proxy`]: the Splitpool binary with a [`Config`] written for it;
 //! * [`Link`]: a relay that delays, cuts, freezes, drips and falsifies what runs through it;
+//! * [`load`]: clients that work while something changes under them;
 //! * [`Wire`]: a PostgreSQL client that sends exactly the bytes it is told to.
 //!
 //! Invariant: what was started is ended, those processes by their ids and no others, when its handle is
@@ -21,6 +22,7 @@ pub mod frame;
 pub mod http;
 pub mod keeper;
 pub mod link;
+pub mod load;
 pub mod meter;
 pub mod mysql;
 pub mod paths;

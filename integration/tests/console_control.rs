@@ -1,11 +1,11 @@
 //! What operators change on the console takes hold, and harms nobody else.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use integration::console::{configured, console, row, table};
-use integration::{Login, PASSWORD, Proxy, Raise, Server, Stage, Wire, frame, holds, until};
+use integration::load::{self, Progress};
+use integration::{Proxy, Server, Stage, Wire, frame, holds, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -18,42 +18,10 @@ fn stage(replicas: usize) -> Stage {
     stage
 }
 
-/// Runs reads, writes and transactions in some sessions while `change` runs; returns how many, and what failed.
-fn under_load(port: u16, change: impl FnOnce()) -> (usize, Vec<String>) {
-    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failed = thread::scope(|scope| {
-        let sessions: Vec<_> = (1..=6)
-            .map(|id| {
-                let (over, done) = (&over, &done);
-                scope.spawn(move || {
-                    let mut failed = Vec::new();
-                    let mut wire = Wire::login(&Login::new(port, "app", PASSWORD, "app")).expect("signs in");
-                    let texts = [
-                        format!("SELECT v FROM t WHERE id = {id}"),
-                        format!("UPDATE t SET v = v + 1 WHERE id = {id}"),
-                        format!("BEGIN; SELECT v FROM t WHERE id = {id}; COMMIT"),
-                    ];
-                    while !over.load(Ordering::Relaxed) && failed.is_empty() {
-                        for sql in &texts {
-                            match wire.try_query(sql) {
-                                Ok(reply) => {
-                                    failed.extend(reply.error.map(|error| format!("{error}: {sql}")))
-                                }
-                                Err(error) => failed.push(format!("{error}: {sql}")),
-                            }
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    failed
-                })
-            })
-            .collect();
-        let end = Raise(&over);
-        change();
-        drop(end);
-        sessions.into_iter().flat_map(|session| session.join().expect("a session's thread ends")).collect()
-    });
-    (done.into_inner(), failed)
+/// Reads, writes and runs transactions in some sessions while `change` runs; returns what failed.
+fn under_load(proxy: &Proxy, change: impl FnOnce(&Progress)) -> Vec<String> {
+    let round = |client: &mut (usize, Wire)| load::read_and_write(&mut client.1, client.0);
+    load::under_load(6, |id| (id, proxy.session()), round, change)
 }
 
 /// The backends of the role `app` on a server, by their process, the one that asks and the proxy's probes left out.
@@ -68,8 +36,9 @@ fn pause_waits_at_the_edge_of_transactions_and_costs_no_client_an_error() {
     let stage = stage(1);
     let mut admin = console(&stage.proxy, "app");
     let mut watcher = console(&stage.proxy, "viewer");
-    let (done, failed) = under_load(stage.proxy.port(), || {
+    let failed = under_load(&stage.proxy, |progress| {
         for how in ["app", "", "app"] {
+            progress.await_more(10);
             assert_eq!(admin.query(&format!("PAUSE {how}")).ok().tags, ["PAUSE"]);
             let paused = table(&mut watcher, "SHOW DATABASES");
             assert_eq!(row(&paused, "name", "app")["paused"], "1");
@@ -88,9 +57,10 @@ fn pause_waits_at_the_edge_of_transactions_and_costs_no_client_an_error() {
             assert!(stage.cluster.servers().all(|server| backends(server).is_empty()));
             assert_eq!(admin.query(&format!("RESUME {how}")).ok().tags, ["RESUME"]);
             until("work goes on", SOON, || (!backends(&stage.cluster.primary).is_empty()).then_some(()));
+            progress.await_more(10);
         }
     });
-    assert!(done > 50 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(admin.query("RESUME").code(), "55000", "nothing is paused");
 }
 
@@ -130,7 +100,8 @@ fn pause_waits_for_open_transactions_and_is_undone_when_its_operator_goes() {
 fn reconnect_replaces_every_backend_without_an_error() {
     let stage = stage(1);
     let mut admin = console(&stage.proxy, "app");
-    let (done, failed) = under_load(stage.proxy.port(), || {
+    let failed = under_load(&stage.proxy, |progress| {
+        progress.await_more(10);
         until("backends are there", SOON, || (backends(&stage.cluster.primary).len() > 2).then_some(()));
         let before: Vec<Vec<String>> = stage.cluster.servers().map(backends).collect();
         assert_eq!(admin.query("RECONNECT app").ok().tags, ["RECONNECT"]);
@@ -141,8 +112,9 @@ fn reconnect_replaces_every_backend_without_an_error() {
             });
         }
         until("work goes on", SOON, || (!backends(&stage.cluster.primary).is_empty()).then_some(()));
+        progress.await_more(10);
     });
-    assert!(done > 50 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
@@ -208,14 +180,16 @@ fn a_replica_is_drained_and_put_into_maintenance() {
         (0..40).any(|_| wire.value("SELECT inet_server_port()") == ports[0].to_string())
     };
     assert_eq!(seen(&mut admin)["eligible"], "1");
-    let (done, failed) = under_load(stage.proxy.port(), || {
+    let failed = under_load(&stage.proxy, |progress| {
+        progress.await_more(10);
         admin.query(&format!("DRAIN {address}")).ok();
         let drained = seen(&mut admin);
         let shown = [&drained["duty"], &drained["reason"], &drained["state"], &drained["eligible"]];
         assert_eq!(shown, ["drain", "draining", "up", "0"]);
         assert!(!reads_reach(&stage.proxy));
+        progress.await_more(10);
     });
-    assert!(done > 20 && failed.is_empty(), "{failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
     // A reload does not bring it back; another endpoint is not concerned.
     let config = stage.proxy.config().clone().text("max_lag", "6s");
     stage.proxy.rewrite(config);

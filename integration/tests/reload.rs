@@ -1,62 +1,26 @@
 //! A change of the configuration costs no query, and a wrong one changes nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use integration::config::Endpoint;
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Raise, Stage, Wire, holds, until};
+use integration::load::{self, Progress};
+use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, holds, until};
 use rustix::process::Signal;
 
 const SCHEMA: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 20) n";
 
-/// Runs reads, writes and transactions in some sessions while `change` runs; returns how many, and what failed.
-fn under_load(port: u16, change: impl FnOnce()) -> (usize, Vec<String>) {
-    let over = AtomicBool::new(false);
-    let done = AtomicUsize::new(0);
-    let failed = thread::scope(|scope| {
-        let sessions: Vec<_> = (1..=6)
-            .map(|id| {
-                let (over, done) = (&over, &done);
-                scope.spawn(move || {
-                    let mut failed = Vec::new();
-                    let mut wire = Wire::login(&Login::new(port, "app", PASSWORD, "app")).expect("signs in");
-                    while !over.load(Ordering::Relaxed) && failed.len() < 5 {
-                        let texts = [
-                            format!("SELECT v FROM t WHERE id = {id}"),
-                            format!("UPDATE t SET v = v + 1 WHERE id = {id}"),
-                            format!("BEGIN; SELECT v FROM t WHERE id = {id}; COMMIT"),
-                            "SELECT count(*), pg_sleep(0.002) FROM t".to_owned(),
-                        ];
-                        for sql in texts {
-                            match wire.try_query(&sql) {
-                                Ok(reply) => {
-                                    failed.extend(reply.error.map(|error| format!("{error}: {sql}")))
-                                }
-                                Err(error) => {
-                                    failed.push(format!("{error}: {sql}"));
-                                    return failed;
-                                }
-                            }
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                        // New sessions come all the time, too.
-                        match Wire::login(&Login::new(port, "app", PASSWORD, "app")) {
-                            Ok(mut other) => drop(other.try_query("SELECT 1")),
-                            Err(error) => failed.push(format!("sign-in: {error}")),
-                        }
-                    }
-                    failed
-                })
-            })
-            .collect();
-        let end = Raise(&over);
-        change();
-        drop(end);
-        sessions.into_iter().flat_map(|session| session.join().expect("a session's thread ends")).collect()
-    });
-    (done.into_inner(), failed)
+/// Works in some sessions, and in new ones all the time, while `change` runs; returns what failed.
+fn under_load(port: u16, change: impl FnOnce(&Progress)) -> Vec<String> {
+    let sign_in = || Wire::login(&Login::new(port, "app", PASSWORD, "app"));
+    let round = |(id, wire): &mut (usize, Wire)| {
+        load::read_and_write(wire, *id)?;
+        let slow = "SELECT count(*), pg_sleep(0.002) FROM t";
+        load::went_well(wire.try_query(slow), slow)?;
+        let mut other = sign_in().map_err(|error| format!("sign-in: {error}"))?;
+        load::went_well(other.try_query("SELECT 1"), "SELECT 1")
+    };
+    load::under_load(6, |id| (id, sign_in().expect("signs in")), round, change)
 }
 
 fn with(config: &Config, servers: &[&integration::Server]) -> Config {
@@ -75,17 +39,19 @@ fn a_replica_leaves_and_returns_under_load_without_a_failed_query() {
     let clients = |server: &integration::Server| {
         server.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
     };
-    let (done, failed) = under_load(port, || {
+    let failed = under_load(port, |progress| {
         for _ in 0..3 {
+            progress.await_more(6);
             proxy.rewrite(with(&all, &[&cluster.primary, one]));
             holds("sessions on the removed replica", Duration::from_secs(15), "0".to_owned(), || {
                 clients(two)
             });
             proxy.rewrite(all.clone());
             proxy.await_reads_on(&[one.port(), two.port()]);
+            progress.await_more(6);
         }
     });
-    assert!(done > 100 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
@@ -104,7 +70,7 @@ fn a_wrong_file_changes_nothing() {
         good.replace("cluster = \"main\"", "cluster = \"missing\""),
         good.replace("probe_interval = \"100ms\"", "probe_interval = \"soon\""),
     ];
-    let (_, failed) = under_load(proxy.port(), || {
+    let failed = under_load(proxy.port(), |_| {
         for text in &wrong {
             let before = proxy.log().len();
             proxy.rewrite_text(text);
@@ -293,15 +259,18 @@ fn a_thousand_swaps_under_load_cost_no_client_an_error() {
         next
     };
     let port = proxy.port();
-    let (done, failed) = under_load(port, || {
+    let failed = under_load(port, |progress| {
         for round in 1..=1000 {
+            if round % 100 == 0 {
+                progress.await_more(20);
+            }
             proxy.swap_volume(swapped(round));
             // Asked for, so that none is skipped; the watch on the volume reloads besides.
             let (status, said) = integration::http::post(proxy.config().http, "/reload").expect("it answers");
             assert_eq!(status, 200, "{said}");
         }
     });
-    assert!(done > 1000 && failed.is_empty(), "{done} done, failed: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
     // The last one is in force, every one had a number, and what changed was told without its secrets.
     let generation = proxy.metrics().sum("splitpool_config_generation", &[]);
     assert_eq!(generation, 1001.0);

@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use integration::load::{self, Progress};
 use integration::paths::{self, Scratch};
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Raise, Stage, Wire, until};
+use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, until};
 use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,45 +103,14 @@ fn healthcheck_tells_ready_from_live_from_gone() {
     assert_eq!(gone.status.code(), Some(1), "{}", said(&gone));
 }
 
-/// Connects, reads and leaves, in several threads, while `change` runs. Returns how often that went well, and
-/// what went wrong.
-fn under_connections(port: u16, change: impl FnOnce(&AtomicUsize)) -> (usize, Vec<String>) {
-    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failed = thread::scope(|scope| {
-        let clients: Vec<_> = (0..16)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failed = Vec::new();
-                    while !over.load(Ordering::Relaxed) && failed.len() < 5 {
-                        let asked = Wire::login(&Login::new(port, "app", PASSWORD, "app"))
-                            .map_err(|error| format!("sign-in: {error}"))
-                            .and_then(|mut wire| {
-                                let reply = wire.try_query("SELECT 1").map_err(|error| error.to_string())?;
-                                reply.error.map_or(Ok(()), |error| Err(error.to_string()))
-                            });
-                        match asked {
-                            Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
-                            Err(error) => failed.push(error),
-                        }
-                    }
-                    failed
-                })
-            })
-            .collect();
-        let end = Raise(&over);
-        change(&done);
-        drop(end);
-        clients.into_iter().flat_map(|client| client.join().expect("a client's thread ends")).collect()
-    });
-    (done.into_inner(), failed)
-}
-
-/// Waits until so many more connections were made.
-fn await_more(done: &AtomicUsize, more: usize) {
-    let from = done.load(Ordering::Relaxed);
-    until("clients go on connecting", PATIENCE, || {
-        (done.load(Ordering::Relaxed) >= from + more).then_some(())
-    });
+/// Connects, reads and leaves, over and over, while `change` runs; returns what went wrong.
+fn under_connections(port: u16, change: impl FnOnce(&Progress)) -> Vec<String> {
+    let round = |(): &mut ()| {
+        let mut wire = Wire::login(&Login::new(port, "app", PASSWORD, "app"))
+            .map_err(|error| format!("sign-in: {error}"))?;
+        load::went_well(wire.try_query("SELECT 1"), "SELECT 1")
+    };
+    load::under_load(16, |_| (), round, change)
 }
 
 #[test]
@@ -152,17 +121,17 @@ fn a_restart_under_socket_activation_loses_no_connection() {
     let sockets = [bind(config.port), bind(config.http)];
     let start = || Proxy::start_activated(config.clone(), &[&sockets[0], &sockets[1]], &[]);
     let mut proxy = start();
-    let (done, failed) = under_connections(config.port, |done| {
+    let failed = under_connections(config.port, |progress| {
         for _ in 0..4 {
-            await_more(done, 300);
+            progress.await_more(300);
             let ended = proxy.terminate(PATIENCE);
             assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", proxy.log());
             proxy = start();
             assert_eq!(proxy.http("/live").0, 200);
         }
-        await_more(done, 300);
+        progress.await_more(300);
     });
-    assert!(failed.is_empty(), "{done} connections, lost: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
@@ -180,9 +149,9 @@ fn two_processes_share_an_address_and_the_old_one_leaves_without_a_loss() {
     let cluster = Cluster::start(0);
     let config = Config { listen: format!("{TRUST}reuse_port = true\n"), ..Config::of(&cluster) };
     let mut old = Proxy::start(config.clone());
-    let (done, failed) = under_connections(config.port, |done| {
+    let failed = under_connections(config.port, |progress| {
         for _ in 0..4 {
-            await_more(done, 300);
+            progress.await_more(300);
             let new = Proxy::start(config.clone());
             // Frozen for a moment while clients come, it has connections in the kernel's queue when it is told to go.
             old.signal(Signal::STOP);
@@ -194,7 +163,7 @@ fn two_processes_share_an_address_and_the_old_one_leaves_without_a_loss() {
             assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", old.log());
             old = new;
         }
-        await_more(done, 300);
+        progress.await_more(300);
     });
-    assert!(failed.is_empty(), "{done} connections, lost: {failed:#?}");
+    assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -1,12 +1,11 @@
 //! Our own certificate is renewed while clients come and go.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
+use integration::load::{self, Progress};
 use integration::paths::Scratch;
-use integration::{Raise, Stage, until};
+use integration::{Stage, Wire, until};
 use rustix::process::Signal;
 
 use crate::tunnel::Tunnel;
@@ -28,37 +27,15 @@ fn rejected(stage: &Stage) -> f64 {
     stage.proxy.metrics().sum("splitpool_config_reloads_total", &[("outcome", "rejected")])
 }
 
-/// Runs statements in old and new encrypted sessions while `change` runs, which is shown how many were answered;
-/// returns what failed.
-fn under_load(tunnel: &Tunnel, change: impl FnOnce(&AtomicUsize)) -> Vec<String> {
-    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let (over, done) = (&over, &done);
-                scope.spawn(move || {
-                    let mut failed = Vec::new();
-                    let mut old = tunnel.session().expect("signs in");
-                    while !over.load(Ordering::Relaxed) && failed.len() < 5 {
-                        let new = tunnel.session().and_then(|mut new| new.try_query("SELECT 1"));
-                        let kept = old.try_query("SELECT pg_sleep(0.002)");
-                        for reply in [new, kept] {
-                            match reply {
-                                Ok(reply) => failed.extend(reply.error.map(|error| error.to_string())),
-                                Err(error) => failed.push(error.to_string()),
-                            }
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    failed
-                })
-            })
-            .collect();
-        let end = Raise(&over);
-        change(&done);
-        drop(end);
-        clients.into_iter().flat_map(|client| client.join().expect("a client's thread ends")).collect()
-    })
+/// Runs statements in old and new encrypted sessions while `change` runs; returns what failed.
+fn under_load(tunnel: &Tunnel, change: impl FnOnce(&Progress)) -> Vec<String> {
+    let round = |old: &mut Wire| {
+        let mut new = tunnel.session().map_err(|error| format!("sign-in: {error}"))?;
+        load::went_well(new.try_query("SELECT 1"), "SELECT 1")?;
+        let slow = "SELECT pg_sleep(0.002)";
+        load::went_well(old.try_query(slow), slow)
+    };
+    load::under_load(4, |_| tunnel.session().expect("signs in"), round, change)
 }
 
 #[test]
@@ -78,14 +55,8 @@ fn certificates_are_swapped_under_load_and_a_broken_pair_changes_nothing() {
         });
     };
     assert!(shows(&stage, directory, "one") && !shows(&stage, directory, "two"));
-    let failed = under_load(&tunnel, |done| {
+    let failed = under_load(&tunnel, |progress| {
         // Each step lasts as long as every client needs for some statements.
-        let await_load = || {
-            let before = done.load(Ordering::Relaxed);
-            until("the load goes on", Duration::from_secs(60), || {
-                (done.load(Ordering::Relaxed) > before + 16).then_some(())
-            });
-        };
         for (old, new) in [("one", "two"), ("two", "one"), ("one", "two")] {
             // A certificate without its key, as it is between two steps of whoever renews them.
             let before = (rejected(&stage), stage.proxy.log().len());
@@ -96,11 +67,11 @@ fn certificates_are_swapped_under_load_and_a_broken_pair_changes_nothing() {
             let log = stage.proxy.log();
             assert!(log[before.1..].contains("listen.tls: the certificate or key is not usable"), "{log}");
             assert!(shows(&stage, directory, old), "new clients are shown the old pair meanwhile");
-            await_load();
+            progress.await_more(8);
             put(directory, &format!("{new}.key"), "live.key");
             await_shown(new);
             assert!(!shows(&stage, directory, old));
-            await_load();
+            progress.await_more(8);
         }
         for (file, why) in [("live.cert", "holds no certificate"), ("live.key", "cannot read")] {
             let before = (rejected(&stage), stage.proxy.log().len());
