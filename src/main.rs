@@ -65,22 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn check(path: &std::path::Path) -> ExitCode {
-    match config::load(path) {
-        Ok(snapshot) => match splitpool::program::try_out(&snapshot) {
-            Ok(()) => {
-                println!("{}: ok", path.display());
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("{}: {error}", path.display());
-                ExitCode::FAILURE
-            }
-        },
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            ExitCode::FAILURE
-        }
-    }
+    let checked = config::load(path).map_err(|mistakes| mistakes.to_string()).and_then(|snapshot| {
+        splitpool::program::try_out(&snapshot).map_err(|error| format!("{}: {error}", path.display()))
+    });
+    tell(checked.map(|()| format!("{}: ok\n", path.display())))
 }
 
 fn healthcheck(path: &std::path::Path, address: Option<config::Address>, live: bool) -> ExitCode {
@@ -94,36 +82,23 @@ fn healthcheck(path: &std::path::Path, address: Option<config::Address>, live: b
         }
         config::Address::Unix(_) => Err("HTTP is served on TCP".to_owned()),
     });
-    match asked {
-        Ok(said) => {
-            println!("{said}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    tell(asked.map(|said| said + "\n"))
 }
 
 fn import(path: &std::path::Path) -> ExitCode {
-    match splitpool::import::pgbouncer(path) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    tell(splitpool::import::pgbouncer(path))
 }
 
 fn route(path: &std::path::Path, sql: &str, cluster: Option<&str>) -> ExitCode {
     let explained = config::load(path)
         .map_err(|mistakes| mistakes.to_string())
         .and_then(|snapshot| splitpool::explain::explain(&snapshot, cluster, sql));
-    match explained {
+    tell(explained)
+}
+
+/// Prints what a command found out, or why it did not.
+fn tell(outcome: Result<String, impl std::fmt::Display>) -> ExitCode {
+    match outcome {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS

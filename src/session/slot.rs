@@ -304,10 +304,10 @@ impl<P: Protocol> Registry<P> {
             Some(slot) if *slot.about.user != *user => Killed::NotTheirs,
             Some(slot) => {
                 if all {
-                    slot.killed.store(true, Ordering::Release);
-                    slot.wake();
+                    slot.kill().await;
+                } else {
+                    slot.cancel().await;
                 }
-                slot.cancel().await;
                 Killed::Yes
             }
         }
