@@ -5,7 +5,8 @@
 
 use crate::config::{Engine, General, Snapshot, TlsMode};
 use crate::console::Console;
-use crate::listener::{Listener, Manners};
+use crate::listener::Listener;
+use crate::manners::Manners;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::places::Places;
@@ -287,5 +288,6 @@ fn manners<P: Protocol>(
         tls,
         login_timeout: general.client_login_timeout,
         keepalive: service::keepalive(general),
+        proxies: listen.proxies.as_slice().into(),
     })
 }

@@ -14,9 +14,9 @@ pub mod frame;
 pub mod handshake;
 pub mod held;
 pub mod mysql;
-
 pub mod own;
 pub mod postgres;
+pub mod proxied;
 pub mod secret;
 pub mod settings;
 pub mod tracker;

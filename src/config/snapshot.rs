@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 pub use protocol::Secret;
 
 mod cluster;
@@ -126,6 +127,8 @@ pub struct Listen {
     pub backlog: u32,
     /// Whether other processes of the same user may listen on the same TCP addresses.
     pub reuse_port: bool,
+    /// Where proxies connect from that tell, by the PROXY protocol, whom they connect.
+    pub proxies: Vec<IpNet>,
     /// How clients prove who they are.
     pub auth: AuthMethod,
     /// Encryption towards clients; `None` where its mode is `off`.
