@@ -13,6 +13,7 @@ pub mod fault;
 pub mod frame;
 pub mod handshake;
 pub mod held;
+pub mod key_pair;
 pub mod mysql;
 pub mod own;
 pub mod postgres;

@@ -124,11 +124,14 @@ pub async fn serve<P: Protocol>(gate: Arc<Gate<P>>, stream: Stream, manners: Man
 async fn admit<P: Protocol>(
     gate: &Arc<Gate<P>>,
     client: Client,
-    login: P::Login,
+    mut login: P::Login,
     tls: Option<&Arc<ServerTls>>,
     until: Instant,
     spare: bool,
 ) -> Option<(Session<P>, Leave<P>)> {
+    if client.stream.is_private() {
+        login.in_private();
+    }
     let login = sign_in(gate, client, login, tls, until, spare);
     let (client, login) = tokio::time::timeout_at((until + GRACE).into(), login).await.ok()??;
     let session = open(gate, client, login).await?;

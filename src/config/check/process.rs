@@ -21,6 +21,7 @@ pub(super) fn listen(mut table: Table<'_>) -> Listen {
         reuse_port: table.or("reuse_port", false),
         proxies: networks(&mut table, "proxy_protocol_networks"),
         auth: table.or("auth", AuthMethod::ScramSha256),
+        mysql_rsa_key: table.file("mysql_rsa_key"),
         tls: client_tls(table.table("tls")),
     };
     if listen.http_token.as_ref().is_some_and(|token| token.expose().is_empty()) {
