@@ -21,6 +21,7 @@ pub mod hub;
 pub mod import;
 pub mod listener;
 pub mod log;
+pub mod manners;
 pub mod metrics;
 pub mod peers;
 pub mod places;

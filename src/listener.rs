@@ -3,16 +3,19 @@
 //! Refuses politely above `max_clients`, keeps going when descriptors run out, and stops
 //! accepting, without dropping whom it has, when told to.
 
+use crate::manners::Manners;
 use crate::places::Places;
+use crate::session::introduction::introduce;
 use crate::session::login::{Gate, serve};
+use crate::session::wire::Client;
 use crate::sockets::{Socket, send_elsewhere};
-use pool::net::{KeepAlive, ServerTls, Stream, tune};
+use pool::net::{KeepAlive, Stream, tune};
 use protocol::fault::Cause;
 use protocol::handshake::{Login, LoginStep, LoginTerms};
 use protocol::{Fault, Protocol};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// A socket, and who comes to it.
@@ -26,19 +29,6 @@ pub struct Listener {
 /// How long a listener that is told to stop still takes what the kernel has queued for it,
 /// where its address is shared: longer than a handshake that is under way.
 const LAST_CALL: Duration = Duration::from_millis(200);
-
-/// What a listener tells each client's task. Renewed by a reload.
-#[derive(Clone)]
-pub struct Manners {
-    /// TLS, if it is offered.
-    pub tls: Option<Arc<ServerTls>>,
-    /// What a client must meet.
-    pub terms: Arc<LoginTerms>,
-    /// From accept to the proof.
-    pub login_timeout: Duration,
-    /// How a vanished client is noticed.
-    pub keepalive: KeepAlive,
-}
 
 impl Listener {
     async fn accept(&self, keepalive: &KeepAlive) -> io::Result<Stream> {
@@ -93,12 +83,12 @@ impl Listener {
             let place = places.enter();
             let spare = place.is_none();
             let Some(place) = place.or_else(|| spares.enter()) else {
-                tokio::spawn(turn_away::<P>(stream, now.terms));
+                tokio::spawn(turn_away::<P>(stream, now));
                 continue;
             };
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
-                serve(gate, stream, now.tls, now.terms, now.login_timeout, spare).await;
+                serve(gate, stream, now, spare).await;
                 drop(place);
             });
         }
@@ -110,19 +100,20 @@ impl Listener {
 
 /// Tells a client that there are too many, once it has named itself. Encryption is declined, so
 /// that the client can read why it must go.
-async fn turn_away<P: Protocol>(mut stream: Stream, terms: Arc<LoginTerms>) {
+async fn turn_away<P: Protocol>(stream: Stream, manners: Manners) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let terms = LoginTerms { tls_offered: false, tls_required: false, ..(*terms).clone() };
+    let terms = LoginTerms { tls_offered: false, tls_required: false, ..(*manners.terms).clone() };
     let answer = async {
+        let introduced = manners.expects_introduction(&stream);
+        let mut client = Client::new(stream);
+        if introduced && !introduce(&mut client, Instant::now() + TURNING_MAX).await {
+            return Ok(());
+        }
+        let Client { mut stream, inbox: mut input, .. } = client;
         let mut login = P::Login::new(Arc::new(terms));
-        let (mut input, mut out) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
         login.start(&mut out);
         loop {
-            stream.write_all(&out).await?;
-            out.clear();
-            if stream.read_buf(&mut input).await? == 0 || input.len() > GREETING_MAX {
-                return Ok(());
-            }
             match login.feed(&input, &mut out) {
                 Ok((used, LoginStep::More)) => drop(input.drain(..used.min(input.len()))),
                 Ok((_, LoginStep::Cancel(_))) => return Ok(()),
@@ -136,15 +127,23 @@ async fn turn_away<P: Protocol>(mut stream: Stream, terms: Arc<LoginTerms>) {
                     break;
                 }
             }
+            stream.write_all(&out).await?;
+            out.clear();
+            if stream.read_buf(&mut input).await? == 0 || input.len() > GREETING_MAX {
+                return Ok(());
+            }
         }
         stream.write_all(&out).await?;
         stream.shutdown().await
     };
-    let _: Result<io::Result<()>, _> = tokio::time::timeout(Duration::from_secs(2), Box::pin(answer)).await;
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(TURNING_MAX, Box::pin(answer)).await;
 }
 
 /// Places beyond `max_clients` that only operators are served in.
 const SPARES: usize = 8;
+
+/// How long it may take to turn a client away.
+const TURNING_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes by which a client may name itself.
 const GREETING_MAX: usize = 16 * 1024;

@@ -89,7 +89,8 @@ pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
         cluster_settings(cluster, &snapshot.general)?;
         service::rules(cluster)?;
     }
-    wing::tls(snapshot).map(drop)
+    wing::tls(snapshot)?;
+    wing::kept_key_pair(snapshot).map(drop)
 }
 
 /// Everything that runs.

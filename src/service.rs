@@ -407,9 +407,9 @@ pub(crate) fn rules(config: &ClusterConfig) -> Result<Vec<Rule>, String> {
 fn verifier<P: Protocol>(user: &UserConfig, snapshot: &Snapshot, mock_secret: &[u8; 32]) -> Verifier {
     let known = match &user.credential {
         config::Credential::Password(secret) => Credential::Password(secret.clone()),
-        config::Credential::Verifier(text) | config::Credential::Md5(text) => {
-            Credential::Verifier(text.clone())
-        }
+        config::Credential::Verifier(text)
+        | config::Credential::Md5(text)
+        | config::Credential::Native(text) => Credential::Verifier(text.clone()),
         config::Credential::Trust => Credential::Trust,
     };
     let method = match known {

@@ -5,7 +5,8 @@
 
 use crate::config::{Engine, General, Snapshot, TlsMode};
 use crate::console::Console;
-use crate::listener::{Listener, Manners};
+use crate::listener::Listener;
+use crate::manners::Manners;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::places::Places;
@@ -16,10 +17,11 @@ use crate::site::{Client, Site, Wanted, Whom};
 use crate::sockets::{Inherited, Opening, Socket};
 use pool::net::{Address, ServerTls, server_tls};
 use pool::{Card, Duty, View};
-use protocol::Protocol;
 use protocol::handshake::LoginTerms;
+use protocol::key_pair::KeyPair;
+use protocol::{Protocol, Secret};
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -43,6 +45,7 @@ pub struct Wing<P: Protocol> {
     pub sessions: Arc<Registry<P>>,
     peers: Arc<Peers>,
     manners: watch::Sender<Manners>,
+    own_key: OnceLock<Arc<KeyPair>>,
     next_number: Arc<AtomicU32>,
 }
 
@@ -61,10 +64,11 @@ impl<P: Protocol> Wing<P> {
         let (metrics, latches) = (Arc::clone(metrics), Arc::clone(&shared.latches));
         let directory = Arc::new(Directory::start(trade, Arc::clone(snapshot), metrics, latches)?);
         let next_number = Arc::default();
-        let manners = watch::Sender::new(manners(snapshot, &directory, &next_number)?);
+        let own_key = OnceLock::new();
+        let manners = watch::Sender::new(manners(snapshot, &directory, &next_number, &own_key)?);
         let (sessions, peers) =
             (Arc::new(Registry::new(peers.own, Arc::clone(&shared.next_session))), Arc::clone(peers));
-        Ok(Arc::new(Self { directory, sessions, peers, manners, next_number }))
+        Ok(Arc::new(Self { directory, sessions, peers, manners, own_key, next_number }))
     }
 
     /// Listens on `addresses`, as far as possible by `inherited` sockets; operators are received by
@@ -106,7 +110,7 @@ impl<P: Protocol> Wing<P> {
     /// # Errors
     /// What of it cannot be, as a sentence; nothing changes then.
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
-        let manners = manners(snapshot, &self.directory, &self.next_number)?;
+        let manners = manners(snapshot, &self.directory, &self.next_number, &self.own_key)?;
         self.directory.apply(Arc::clone(snapshot))?;
         self.manners.send_replace(manners);
         Ok(())
@@ -265,11 +269,36 @@ pub fn tls(snapshot: &Snapshot) -> Result<Option<Arc<ServerTls>>, String> {
     Ok(Some(Arc::new(ready.map_err(|error| format!("listen.tls: {error}"))?)))
 }
 
+/// The key pair of a file, if one is named.
+///
+/// # Errors
+/// A file that cannot be used, as a sentence.
+pub fn kept_key_pair(snapshot: &Snapshot) -> Result<Option<Arc<KeyPair>>, String> {
+    let Some(path) = &snapshot.listen.mysql_rsa_key else { return Ok(None) };
+    let unusable = |error: String| format!("listen.mysql_rsa_key: {}: {error}", path.display());
+    let pem = std::fs::read_to_string(path).map(Secret::new).map_err(|error| unusable(error.to_string()))?;
+    let kept = KeyPair::from_pem(pem.expose()).map_err(|error| unusable(error.to_string()))?;
+    Ok(Some(Arc::new(kept)))
+}
+
+/// The key pair of a file, or else one that is made when it is first needed and lasts as long as the process.
+fn key_pair(snapshot: &Snapshot, own: &OnceLock<Arc<KeyPair>>) -> Result<Arc<KeyPair>, String> {
+    if let Some(kept) = kept_key_pair(snapshot)? {
+        return Ok(kept);
+    }
+    if let Some(own) = own.get() {
+        return Ok(Arc::clone(own));
+    }
+    let made = Arc::new(KeyPair::generate().map_err(|error| error.to_string())?);
+    Ok(Arc::clone(own.get_or_init(|| made)))
+}
+
 /// What listeners tell each client.
 fn manners<P: Protocol>(
     snapshot: &Snapshot,
     directory: &Directory<P>,
     next_number: &Arc<AtomicU32>,
+    own_key: &OnceLock<Arc<KeyPair>>,
 ) -> Result<Manners, String> {
     let listen = &snapshot.listen;
     let tls = tls(snapshot)?;
@@ -280,6 +309,10 @@ fn manners<P: Protocol>(
             tls_offered: tls.is_some(),
             tls_required: required,
             method: auth_method(listen.auth),
+            key_pair: match directory.engine() {
+                Engine::Mysql if listen.mysql.is_some() => Some(key_pair(snapshot, own_key)?),
+                _ => None,
+            },
             mock_secret: Arc::clone(&directory.mock_secret),
             announced: directory.announced(),
             next_number: Arc::clone(next_number),
@@ -287,5 +320,6 @@ fn manners<P: Protocol>(
         tls,
         login_timeout: general.client_login_timeout,
         keepalive: service::keepalive(general),
+        proxies: listen.proxies.as_slice().into(),
     })
 }

@@ -8,7 +8,11 @@ use std::time::Duration;
 use integration::mysql::{Cluster, Make, Options, Session};
 use integration::paths::{Scratch, hand_over};
 use integration::{Config, Link, PASSWORD, Proxy, until};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use mysql_async::ChangeUserOpts;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256, RsaKeySize,
+};
 
 /// An authority, and a certificate for `localhost` by it with its key: `ca`, `cert`, `key`.
 fn papers() -> &'static Path {
@@ -154,10 +158,88 @@ fn secrets_of_clients(make: Make) {
     for (name, password) in secrets.iter().skip(1) {
         let mut session = Session::login(proxy.port(), name, password, "app").expect("a sign-in");
         assert_eq!(session.value("SELECT 1"), "1");
-        for wrong in ["", &password[1..], PASSWORD] {
+        // Not longer than what fits into the seal: drivers do not expect that.
+        let cut = password.char_indices().skip(1).nth(200).map_or(password.len(), |(at, _)| at);
+        for wrong in ["", &password[1..cut], PASSWORD] {
             assert!(Session::login(proxy.port(), name, wrong, "app").is_err(), "{name}");
         }
     }
+}
+
+/// What MySQL and MariaDB keep of the password of these tests.
+const HASHED: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
+
+/// What PostgreSQL keeps of the password of these tests.
+const STRETCHED: &str = "SCRAM-SHA-256$4096:AQIDBAUGBwgJCgsMDQ4PEA==$8rrDg00OqaiWXJ7p+sCgHEIaBS\
+    HY89ZJl3mfIsf32oY=:05L1f+yZbiN8O0AnO40Og85NNRhvzTS57naKRWCcsIA=";
+
+/// Users of whom only a hash is known must tell their password: inside TLS, or sealed with our public key.
+fn the_full_way(make: Make) {
+    let cluster = cluster(make);
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+    let scratch = Scratch::new("sealed");
+    let file = |name: &str, text: &str| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, text).expect("our own directory");
+        path.display().to_string()
+    };
+    let (private, public) = (file("private", &key.serialize_pem()), file("public", &key.public_key_pem()));
+    let mut config = Config::of_mysql(&cluster);
+    config.listen = format!("mysql_rsa_key = {private:?}\n");
+    config.extra = ours("prefer");
+    for (name, stored) in [("hashed", HASHED), ("stretched", STRETCHED)] {
+        config.extra.push_str(&format!(
+            "\n[users.{name}]\npassword = '{stored}'\nbackend_user = \"app\"\nbackend_password = \"{PASSWORD}\"\n"
+        ));
+    }
+    let proxy = Proxy::start(config.clone());
+    await_service(&proxy, "app");
+    // MySQL's own shell, which knows no older plugin, with databases of either make.
+    let ask = |proxy: &Proxy, user: &str, arguments: &[&str]| {
+        let user = format!("--user={user}");
+        shell(Make::MySql, proxy.port(), &[&[user.as_str()], arguments].concat(), "SELECT current_user()")
+    };
+    let ca = format!("--ssl-ca={}", paper("ca"));
+    let pinned = format!("--server-public-key-path={public}");
+    for user in ["hashed", "stretched"] {
+        for way in [
+            &["--ssl-mode=DISABLED", "--get-server-public-key"][..],
+            &["--ssl-mode=DISABLED", &pinned],
+            &["--ssl-mode=VERIFY_IDENTITY", &ca],
+        ] {
+            assert_eq!(ask(&proxy, user, way).as_deref(), Ok("app@%\n"), "{user} {way:?}");
+            let wrong =
+                ask(&proxy, user, &[way, &["--password=wrong"]].concat()).expect_err("a wrong password");
+            assert!(wrong.contains("ERROR 1045"), "{wrong}");
+        }
+        // A client that may not ask for the key sends nothing that others could read.
+        let refused = ask(&proxy, user, &["--ssl-mode=DISABLED"]).expect_err("there is no way");
+        assert!(refused.contains("ERROR 2061"), "{refused}");
+        // Drivers ask for it by themselves; also when one of them becomes another user.
+        let mut session = Session::login(proxy.port(), user, PASSWORD, "app").expect("a sign-in");
+        assert_eq!(session.value("SELECT 1"), "1");
+        let other = ChangeUserOpts::new().with_user(Some("app".into())).with_pass(Some(PASSWORD.into()));
+        session.with_driver(async |conn| conn.change_user(other).await).expect("another user");
+        let again = ChangeUserOpts::new().with_user(Some(user.into())).with_pass(Some(PASSWORD.into()));
+        session.with_driver(async |conn| conn.change_user(again).await).expect("the first user");
+        assert_eq!(session.value("SELECT 2"), "2");
+    }
+    // Who has the password has the fast way, and needs neither TLS nor a key; nobody and all others look alike.
+    assert_eq!(ask(&proxy, "app", &["--ssl-mode=DISABLED"]).as_deref(), Ok("app@%\n"));
+    for user in ["app", "hashed", "nobody"] {
+        let wrong =
+            ask(&proxy, user, &["--ssl-mode=DISABLED", "--get-server-public-key", "--password=wrong"]);
+        assert!(wrong.expect_err("a wrong password").contains("ERROR 1045"), "{user}");
+    }
+    // Without a file there is a key as well, but another.
+    config.listen.clear();
+    drop(proxy);
+    let proxy = Proxy::start(config);
+    await_service(&proxy, "app");
+    let way = ["--ssl-mode=DISABLED", "--get-server-public-key"];
+    assert_eq!(ask(&proxy, "hashed", &way).as_deref(), Ok("app@%\n"));
+    let other = ask(&proxy, "hashed", &["--ssl-mode=DISABLED", &pinned]).expect_err("sealed for another");
+    assert!(other.contains("ERROR 1045"), "{other}");
 }
 
 /// Compression towards clients, by the bytes that go over the network.
@@ -193,7 +275,7 @@ macro_rules! on_both {
     };
 }
 
-on_both! { tls_of_clients plugins_of_the_database secrets_of_clients compression }
+on_both! { tls_of_clients plugins_of_the_database secrets_of_clients the_full_way compression }
 
 #[test]
 fn shells_are_there() {

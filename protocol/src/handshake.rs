@@ -5,6 +5,7 @@
 //! A machine that asked for TLS must be fed only bytes from inside it: the caller
 //! refuses a peer that sent anything in clear behind its request for TLS.
 
+use crate::key_pair::KeyPair;
 use crate::{Fault, Secret};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -46,6 +47,8 @@ pub struct LoginTerms {
     /// What databases reported when Splitpool signed in to them, for a protocol in which the
     /// database speaks first.
     pub announced: Arc<Vec<(String, String)>>,
+    /// Opens passwords that clients without TLS seal, for a protocol in which they do.
+    pub key_pair: Option<Arc<KeyPair>>,
     /// The number of the next connection, for a protocol that tells it before the sign-in.
     pub next_number: Arc<AtomicU32>,
 }
@@ -107,6 +110,8 @@ pub trait Login: Send {
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.
     fn feed(&mut self, input: &[u8], out: &mut Vec<u8>)
     -> Result<(usize, LoginStep<Self::CancelKey>), Fault>;
+    /// Nobody can listen to this connection: it is inside TLS, or stays on this machine.
+    fn in_private(&mut self);
     /// TLS is up. The certificate (DER) that we showed, for channel binding.
     fn tls_started(&mut self, certificate: Option<&[u8]>);
     /// Answers `LoginStep::Identify`. `None` is an unknown user, which must not show.

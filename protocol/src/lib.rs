@@ -13,10 +13,11 @@ pub mod fault;
 pub mod frame;
 pub mod handshake;
 pub mod held;
+pub mod key_pair;
 pub mod mysql;
-
 pub mod own;
 pub mod postgres;
+pub mod proxied;
 pub mod secret;
 pub mod settings;
 pub mod tracker;

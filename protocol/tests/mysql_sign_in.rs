@@ -7,10 +7,21 @@ use protocol::handshake::{
     AuthMethod, Credential, Dial, DialError, DialStep, DialTerms, DialTls, Login, LoginStep, LoginTerms,
     Verifier,
 };
+use protocol::key_pair::KeyPair;
 use protocol::mysql::{MyDial, MyLogin};
 use protocol::tracker::Memory;
 use protocol::{Fault, Secret};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+/// What PostgreSQL keeps of the password "secret".
+const SCRAM: &str = "SCRAM-SHA-256$4096:AQIDBAUGBwgJCgsMDQ4PEA==$8rrDg00OqaiWXJ7p\
+             +sCgHEIaBSHY89ZJl3mfIsf32oY=:05L1f+yZbiN8O0AnO40Og85NNRhvzTS57naKRWCcsIA=";
+
+/// One for all tests: making it takes longer than they do.
+fn key_pair() -> Arc<KeyPair> {
+    static KEY_PAIR: OnceLock<Arc<KeyPair>> = OnceLock::new();
+    Arc::clone(KEY_PAIR.get_or_init(|| Arc::new(KeyPair::generate().unwrap())))
+}
 
 fn terms(plugin: &str, tls: bool) -> LoginTerms {
     let announced = [("version", "10.11.9-MariaDB"), ("default_authentication_plugin", plugin)];
@@ -20,6 +31,7 @@ fn terms(plugin: &str, tls: bool) -> LoginTerms {
         method: AuthMethod::Scram,
         mock_secret: Arc::new([5; 32]),
         announced: Arc::new(announced.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()),
+        key_pair: Some(key_pair()),
         next_number: Arc::default(),
     }
 }
@@ -36,8 +48,11 @@ fn dial(password: Option<&str>, tls: DialTls) -> MyDial {
 
 fn known(text: &str) -> Verifier {
     let secret = Secret::new(text.to_owned());
-    let credential =
-        if text.starts_with('*') { Credential::Verifier(secret) } else { Credential::Password(secret) };
+    let credential = if text.starts_with(['*', 'S']) && text != "Secret" {
+        Credential::Verifier(secret)
+    } else {
+        Credential::Password(secret)
+    };
     Verifier { method: AuthMethod::Scram, credential, stretched: None }
 }
 
@@ -137,6 +152,9 @@ fn every_way_in_and_none_other() {
                 (Some(stored), Some("Secret"), false),
                 (Some("*nonsense"), Some("secret"), false),
                 (Some("SCRAM-SHA-256$4096"), Some("secret"), false),
+                (Some(SCRAM), Some("secret"), true),
+                (Some(SCRAM), Some("Secret"), false),
+                (Some(SCRAM), None, false),
             ] {
                 let login = MyLogin::new(Arc::new(terms(plugin, false)));
                 let verifier = known_as.map(known);
@@ -172,6 +190,65 @@ fn tls_is_asked_for_before_a_name_is_told() {
     let end = converse(login, dial(Some("secret"), DialTls::Off), Some(&known("secret")), 4096, |_| {});
     let Some(End::Refused(fault)) = end else { panic!("{end:?}") };
     assert!(fault.message.contains("insecure"), "{fault:?}");
+}
+
+/// The answer of a client that names `caching_sha2_password` and a proof that is wrong.
+fn wrong_proof() -> Vec<u8> {
+    let mut payload = (1u32 << 9 | 1 << 15 | 1 << 19).to_le_bytes().to_vec();
+    payload.extend_from_slice(&[0, 0, 0, 1, 45]);
+    payload.extend_from_slice(&[0; 23]);
+    payload.extend_from_slice(b"u\0\x20");
+    payload.extend_from_slice(&[7; 32]);
+    payload.extend_from_slice(b"caching_sha2_password\0");
+    packet(1, &payload)
+}
+
+fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    [&len[..3], &[sequence], payload].concat()
+}
+
+#[test]
+fn a_password_is_taken_only_where_nobody_can_listen() {
+    for (private, has_key, said, good) in [
+        (false, true, b"secret\0".to_vec(), false),
+        (false, true, b"\x02".to_vec(), true),
+        (false, false, b"\x02".to_vec(), false),
+        (true, true, b"secret\0".to_vec(), true),
+        (true, false, b"secret\0".to_vec(), true),
+        (true, true, b"secret".to_vec(), false),
+        (true, true, b"\x02".to_vec(), false),
+        (true, true, b"".to_vec(), false),
+    ] {
+        let key_pair = has_key.then(key_pair);
+        let mut login =
+            MyLogin::new(Arc::new(LoginTerms { key_pair, ..terms("caching_sha2_password", false) }));
+        if private {
+            login.in_private();
+        }
+        let mut out = Vec::new();
+        login.start(&mut out);
+        let (_, step) = login.feed(&wrong_proof(), &mut out).unwrap();
+        assert!(matches!(step, LoginStep::Identify));
+        out.clear();
+        // Users of all kinds are asked alike.
+        let known = known("secret");
+        assert!(matches!(login.credential(Some(&known), &mut out), Ok(LoginStep::More)));
+        assert_eq!(out, packet(2, &[1, 4]));
+        out.clear();
+        let answered = login.feed(&packet(3, &said), &mut out);
+        match answered {
+            Ok((_, LoginStep::Done)) => assert!(good && private, "{said:?}"),
+            Ok((_, LoginStep::More)) => {
+                assert!(good && !private && out.starts_with(&packet(4, &out[4..])), "{out:?}");
+                assert!(out[5..].starts_with(b"-----BEGIN PUBLIC KEY-----\n"));
+                // Once is enough.
+                assert!(login.feed(&packet(5, b"\x02"), &mut out).is_err());
+            }
+            Err(fault) => assert!(!good && fault.message.starts_with("Access denied"), "{said:?} {fault:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 pub use protocol::Secret;
 
 mod cluster;
@@ -126,8 +127,12 @@ pub struct Listen {
     pub backlog: u32,
     /// Whether other processes of the same user may listen on the same TCP addresses.
     pub reuse_port: bool,
+    /// Where proxies connect from that tell, by the PROXY protocol, whom they connect.
+    pub proxies: Vec<IpNet>,
     /// How clients prove who they are.
     pub auth: AuthMethod,
+    /// The private key that opens what MySQL clients without TLS seal; `None` is one of our own.
+    pub mysql_rsa_key: Option<PathBuf>,
     /// Encryption towards clients; `None` where its mode is `off`.
     pub tls: Option<ClientTls>,
 }
@@ -309,6 +314,8 @@ pub enum Credential {
     Verifier(Secret),
     /// The same, where we know only `md5` and 32 hexadecimal digits.
     Md5(Secret),
+    /// The same, where we know only `*` and 40 hexadecimal digits, as MySQL and MariaDB keep it.
+    Native(Secret),
     /// Nothing. Only where `listen.auth` is `trust`.
     Trust,
 }
@@ -319,6 +326,7 @@ impl fmt::Debug for Credential {
             Self::Password(_) => "Password(***)",
             Self::Verifier(_) => "Verifier(***)",
             Self::Md5(_) => "Md5(***)",
+            Self::Native(_) => "Native(***)",
             Self::Trust => "Trust",
         })
     }

@@ -5,19 +5,21 @@
 //! so that what is wrong with them is said at once and by the database.
 
 use super::asked::Asked;
+use super::introduction::introduce;
 use super::reception::{about, receive};
 use super::request::ERRAND_MAX;
 use super::slot::{Registry, Slot};
 use super::wire::Client;
 use super::{Session, errand};
 use crate::console::{self, Console};
+use crate::manners::Manners;
 use crate::peers::Peers;
 use crate::service::{Directory, Service, Unserved, Welcome};
 use parking_lot::Mutex;
 use pool::net::{ServerTls, Stream, accept_direct_tls, accept_tls};
 use pool::{Consistency, Freshness, Need, Want};
 use protocol::fault::Cause;
-use protocol::handshake::{Greeting, Login, LoginStep, LoginTerms};
+use protocol::handshake::{Greeting, Login, LoginStep};
 use protocol::own::Errand;
 use protocol::settings::Change;
 use protocol::tracker::{Memory, Tracker};
@@ -86,17 +88,17 @@ const GRACE: Duration = Duration::from_secs(1);
 const BEFORE_PROOF_MAX: usize = 32 * 1024;
 
 /// Serves one connection from its first byte to its last. In a `spare` place only operators are.
-pub async fn serve<P: Protocol>(
-    gate: Arc<Gate<P>>,
-    stream: Stream,
-    tls: Option<Arc<ServerTls>>,
-    terms: Arc<LoginTerms>,
-    deadline: Duration,
-    spare: bool,
-) {
-    let (client, login) = (Client::new(stream), P::Login::new(Arc::clone(&terms)));
+pub async fn serve<P: Protocol>(gate: Arc<Gate<P>>, stream: Stream, manners: Manners, spare: bool) {
+    let until = Instant::now() + manners.login_timeout;
+    let introduced = manners.expects_introduction(&stream);
+    let mut client = Client::new(stream);
+    if introduced && !Box::pin(introduce(&mut client, until)).await {
+        return;
+    }
+    let Manners { tls, terms, login_timeout, .. } = manners;
+    let login = P::Login::new(Arc::clone(&terms));
     // Boxed, because a session lasts longer than its beginning and should not keep its room.
-    let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), deadline, spare)).await;
+    let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), until, spare)).await;
     let Some((mut session, mut guard)) = admitted else { return };
     loop {
         poll_fn(|cx| {
@@ -109,25 +111,29 @@ pub async fn serve<P: Protocol>(
         // All else that the session had goes with it, its place too.
         let client = session.client;
         drop(guard);
-        match Box::pin(admit(&gate, client, login, tls.as_ref(), deadline, false)).await {
+        let until = Instant::now() + login_timeout;
+        match Box::pin(admit(&gate, client, login, tls.as_ref(), until, false)).await {
             Some(admitted) => (session, guard) = admitted,
             None => return,
         }
     }
 }
 
-/// Makes a session of a connection within `deadline`. `None` if the client came for something else,
+/// Makes a session of a connection until `until`. `None` if the client came for something else,
 /// could not prove itself, or was told why not.
 async fn admit<P: Protocol>(
     gate: &Arc<Gate<P>>,
     client: Client,
-    login: P::Login,
+    mut login: P::Login,
     tls: Option<&Arc<ServerTls>>,
-    deadline: Duration,
+    until: Instant,
     spare: bool,
 ) -> Option<(Session<P>, Leave<P>)> {
-    let login = sign_in(gate, client, login, tls, Instant::now() + deadline, spare);
-    let (client, login) = tokio::time::timeout(deadline + GRACE, login).await.ok()??;
+    if client.stream.is_private() {
+        login.in_private();
+    }
+    let login = sign_in(gate, client, login, tls, until, spare);
+    let (client, login) = tokio::time::timeout_at((until + GRACE).into(), login).await.ok()??;
     let session = open(gate, client, login).await?;
     let guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&session.slot) };
     Some((session, guard))

@@ -14,6 +14,7 @@ mod asked;
 mod ears;
 mod errand;
 mod hold;
+pub(crate) mod introduction;
 mod judge;
 mod kill;
 pub mod login;

@@ -41,7 +41,7 @@ pub(super) fn about(client: &Client, greeting: &Greeting, domain: &str) -> About
         database: greeting.database.as_str().into(),
         domain: domain.into(),
         application: named.map_or("", |(_, name)| name).into(),
-        peer: client.stream.peer(),
+        peer: client.address(),
         local: client.stream.local(),
         tls: client.stream.is_tls(),
         since: SystemTime::now(),

@@ -31,7 +31,7 @@ pub struct About {
     pub domain: Box<str>,
     /// What the client calls itself.
     pub application: Box<str>,
-    /// The other side's address; `None` on a Unix socket.
+    /// The client's address; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
     /// This side's address, likewise.
     pub local: Option<SocketAddr>,

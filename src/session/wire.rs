@@ -7,6 +7,7 @@
 use pool::net::Stream;
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -125,11 +126,18 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     /// The client sends nothing more.
     pub(crate) ended: bool,
+    /// Its address, where a proxy in front of us told it.
+    pub(crate) introduced: Option<Box<SocketAddr>>,
 }
 
 impl Client {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false }
+        Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false, introduced: None }
+    }
+
+    /// Where the client is, as far as anybody knows; `None` behind a Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.introduced.as_deref().copied().or_else(|| self.stream.peer())
     }
 
     /// Reads what has come into the inbox.

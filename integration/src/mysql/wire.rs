@@ -118,6 +118,16 @@ impl Wire {
     /// When the connection fails, or the sign-in is refused.
     pub fn login(port: u16, abilities: u32, collation: u8) -> io::Result<Self> {
         let mut wire = Self::connect(port)?;
+        wire.sign_in(abilities, collation)?;
+        Ok(wire)
+    }
+
+    /// Signs in on a connection on which nothing was read, as [`Wire::login`].
+    ///
+    /// # Errors
+    /// When the connection fails, or the sign-in is refused.
+    pub fn sign_in(&mut self, abilities: u32, collation: u8) -> io::Result<()> {
+        let wire = self;
         let greeting = wire.packet()?;
         let version = greeting.iter().skip(1).position(|byte| *byte == 0).unwrap_or(0) + 2;
         wire.number = u32::from_le_bytes(greeting[version..version + 4].try_into().expect("four bytes"));
@@ -140,8 +150,12 @@ impl Wire {
         answer.extend_from_slice(plugin);
         answer.push(0);
         wire.send(&answer)?;
-        wire.prove()?;
-        Ok(wire)
+        wire.prove()
+    }
+
+    /// The port of our own end.
+    pub fn local_port(&self) -> u16 {
+        self.stream.local_addr().map_or(0, |address| address.port())
     }
 
     /// Goes on with a sign-in until it is over.

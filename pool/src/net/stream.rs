@@ -73,6 +73,15 @@ impl Stream {
         }
     }
 
+    /// Whether nobody between both ends can listen: bytes are encrypted, or stay on this machine.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Coded(link) => link.stream.is_private(),
+            Self::Tcp(_) | Self::Tls(_) => self.is_tls(),
+        }
+    }
+
     /// Whether bytes that were taken may wait in it, and must be flushed.
     pub fn is_buffered(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::Coded(_))

@@ -13,9 +13,10 @@ use super::hello::{Answer, COLLATION, Hello};
 use super::memory::MyMemory;
 use super::messages;
 use super::own::TRACK;
-use super::proof::{NONCE, Plugin, seal};
+use super::proof::{NONCE, Plugin, hidden};
 use crate::Secret;
 use crate::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
+use crate::key_pair::seal;
 
 /// Bytes of one message of the sign-in.
 const MESSAGE_MAX: usize = 32 * 1024;
@@ -106,7 +107,8 @@ impl MyDial {
             (Phase::Proof(_), mark::EOF) => self.switched(payload, out),
             (Phase::Proof(plugin), mark::MORE_DATA) => self.asked(plugin, payload, out),
             (Phase::Key, mark::MORE_DATA) => {
-                let sealed = seal(self.password()?, &self.nonce, payload.get(1..).unwrap_or_default());
+                let hidden = hidden(self.password()?, &self.nonce);
+                let sealed = seal(&hidden, payload.get(1..).unwrap_or_default());
                 let sealed = sealed.ok_or(DialError::Nonsense("the database's public key is of no use"))?;
                 self.say(&sealed, out);
                 self.phase = Phase::Verdict;

@@ -2,17 +2,21 @@
 //!
 //! "Connection Phase". The greeting carries the version, the default way to sign in and the
 //! abilities of the databases behind us, as they were announced when Splitpool signed in there.
+//! The fast way of either plugin proves a password that the configuration has; where that way
+//! fails, `caching_sha2_password` asks for the password itself, as databases do.
 //! Invariants: a client that must use TLS and does not is refused before its proof is looked
-//! at; no password ever arrives in clear, because the proofs of both plugins can be checked
-//! with what the configuration knows; a user that is not known fails like one whose password
-//! is wrong. The sequence numbers go on through the handshake and are kept here.
+//! at; a password is asked for where nobody can listen, or sealed with our public key, and is
+//! not taken in any other way; a user that is not known fails like one whose password is
+//! wrong. The sequence numbers go on through the handshake and are kept here.
 
 use super::CancelKey;
 use super::flags::{capability as cap, mark, status};
 use super::frame::{self, HEADER};
 use super::hello::{Answer, COLLATION, Hello, TLS_REQUEST};
+use super::known::is_password;
 use super::messages::{self, Done, printable};
 use super::proof::{self, NONCE, Plugin};
+use crate::Secret;
 use crate::fault::{Cause, Fault};
 use crate::handshake::{AuthMethod, Credential, Greeting, Login, LoginStep, LoginTerms, Verifier};
 use std::sync::Arc;
@@ -31,6 +35,13 @@ pub const FIRST_NUMBER: u32 = 1 << 31;
 /// What is announced while no database has been signed in to.
 const VERSION: &str = "8.0.0-splitpool";
 
+/// By which a client asks for our public key.
+const KEY_REQUEST: u8 = 2;
+/// What `caching_sha2_password` says of the fast way: it has worked.
+const FAST_DONE: u8 = 3;
+/// It has not: the password itself is wanted.
+const FULL_WANTED: u8 = 4;
+
 type Step = LoginStep<CancelKey>;
 
 /// A client that signs in to MySQL or MariaDB.
@@ -44,9 +55,13 @@ pub struct MyLogin {
     /// What both sides agreed on, once the client has said.
     agreed: u32,
     plugin: Option<Plugin>,
+    /// It named another plugin of those that came with `caching_sha2_password`.
+    knows_sha2: bool,
     proof: Vec<u8>,
     sequence: u8,
     tls: bool,
+    /// Nobody can listen.
+    private: bool,
     /// It has signed in before and wants to be another.
     changes: bool,
     phase: Phase,
@@ -61,8 +76,10 @@ enum Phase {
     Tls,
     /// Waits for `credential`.
     Named,
-    /// Waits for the proof by the plugin that was switched to. The double hash, if any is right.
-    Switched(Option<Vec<u8>>),
+    /// Waits for the proof by the plugin that was switched to. What is known of the user.
+    Switched(Option<Credential>),
+    /// Waits for the password, or for a request for our public key; `true` once that was answered.
+    Full(Option<Credential>, bool),
     /// Signed in or refused.
     Over,
 }
@@ -88,9 +105,11 @@ impl Login for MyLogin {
             announced_plugin: plugin.and_then(Plugin::named).unwrap_or(Plugin::Sha2),
             agreed: 0,
             plugin: None,
+            knows_sha2: false,
             proof: Vec::new(),
             sequence: 0,
             tls: false,
+            private: false,
             changes: false,
             phase: Phase::Answer,
             terms,
@@ -145,10 +164,16 @@ impl Login for MyLogin {
                 self.changes = true;
                 self.named(answer.ok_or_else(|| violation("malformed change of the user"))?)?
             }
-            Phase::Switched(double) => {
+            Phase::Switched(known) => {
                 self.proof = payload.to_vec();
-                self.check(double.as_deref(), out)?
+                self.check(known, out)?
             }
+            Phase::Full(known, false) if payload == [KEY_REQUEST] && !self.private => {
+                self.tell_key(out)?;
+                self.phase = Phase::Full(known, true);
+                LoginStep::More
+            }
+            Phase::Full(known, _) => self.told(known.as_ref(), payload)?,
             Phase::Tls | Phase::Named | Phase::Over => {
                 return Err(violation("a message came after the end of the handshake"));
             }
@@ -156,9 +181,13 @@ impl Login for MyLogin {
         Ok((HEADER + length, step))
     }
 
+    fn in_private(&mut self) {
+        self.private = true;
+    }
+
     fn tls_started(&mut self, _certificate: Option<&[u8]>) {
         if matches!(self.phase, Phase::Tls) {
-            self.tls = true;
+            (self.tls, self.private) = (true, true);
             self.phase = Phase::Answer;
         }
     }
@@ -169,34 +198,28 @@ impl Login for MyLogin {
             return Err(Fault::fatal(Cause::Internal, "a credential was given to a client that has no name"));
         }
         self.phase = Phase::Over;
-        let credential = match known {
+        let known = match known {
             None if self.terms.method == AuthMethod::Trust => return Err(self.no_entry()),
             None => None,
             Some(Verifier { credential: Credential::Trust, .. }) => return Ok(LoginStep::Done),
-            Some(verifier) => Some(&verifier.credential),
+            Some(verifier) => Some(verifier.credential.clone()),
         };
-        // A stored hash can only be checked by the plugin that it was made for.
-        let stored = match credential {
-            Some(Credential::Verifier(text)) => proof::stored_native(text.expose()),
-            _ => None,
-        };
-        let wanted = if stored.is_some() { Some(Plugin::Native) } else { self.plugin };
-        let plugin = wanted.unwrap_or(match self.announced_plugin {
-            // It was offered one and came with neither: the other is what is left.
-            Plugin::Sha2 => Plugin::Native,
-            Plugin::Native => Plugin::Sha2,
-        });
-        let double = match credential {
-            Some(Credential::Password(password)) if !password.expose().is_empty() => {
-                Some(plugin.double_hash(password))
+        let plugin = match &known {
+            // Of a hash that is not its own the other plugin can make nothing.
+            Some(Credential::Verifier(stored)) if proof::stored_native(stored.expose()).is_none() => {
+                Plugin::Sha2
             }
-            Some(Credential::Verifier(_)) => stored,
-            // As for PostgreSQL an empty password signs nobody in.
-            _ => None,
+            _ => self.plugin.unwrap_or(match self.announced_plugin {
+                // It was offered one and came with neither: the other is what is left.
+                Plugin::Sha2 if !self.knows_sha2 => Plugin::Native,
+                _ => Plugin::Sha2,
+            }),
         };
-        // Who changes the user proves itself by a nonce of its own: the one of the greeting was used.
-        if self.plugin == Some(plugin) && !self.changes {
-            return self.check(double.as_deref(), out);
+        // A nonce belongs to the plugin that is announced with it: some clients use it for no other,
+        // and come without a proof. Who changes the user gets a new one: that of the greeting was used.
+        let has_nonce = plugin == self.announced_plugin || !self.proof.is_empty();
+        if self.plugin == Some(plugin) && has_nonce && !self.changes {
+            return self.check(known, out);
         }
         self.plugin = Some(plugin);
         let at = self.begin(out);
@@ -206,7 +229,7 @@ impl Login for MyLogin {
         out.extend_from_slice(&self.nonce.unwrap_or_default());
         out.push(0);
         frame::end(out, at);
-        self.phase = Phase::Switched(double);
+        self.phase = Phase::Switched(known);
         Ok(LoginStep::More)
     }
 
@@ -283,27 +306,72 @@ impl MyLogin {
             None if answer.plugin.is_empty() => Some(Plugin::Native),
             plugin => plugin,
         };
+        // Newer clients may have no other.
+        self.knows_sha2 = answer.plugin == b"sha256_password";
         self.proof = answer.proof;
         self.phase = Phase::Named;
         Ok(LoginStep::Identify)
     }
 
-    fn check(&mut self, double: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Step, Fault> {
+    /// Judges the proof of the fast way.
+    fn check(&mut self, known: Option<Credential>, out: &mut Vec<u8>) -> Result<Step, Fault> {
         let (Some(plugin), Some(nonce)) = (self.plugin, self.nonce) else { return Err(self.no_entry()) };
+        let double = match &known {
+            Some(Credential::Password(password)) if !password.expose().is_empty() => {
+                Some(plugin.double_hash(password))
+            }
+            Some(Credential::Verifier(stored)) if plugin == Plugin::Native => {
+                proof::stored_native(stored.expose())
+            }
+            // As for PostgreSQL an empty password signs nobody in.
+            _ => None,
+        };
         // Nobody's hash is all zeros: checking against it takes as long and fails.
         let mock = [0; 32];
         let width = if plugin == Plugin::Native { 20 } else { 32 };
-        let against = double.or(mock.get(..width)).unwrap_or_default();
-        if !plugin.is_right(against, &nonce, &self.proof) || double.is_none() {
-            return Err(self.no_entry());
+        let against = double.as_deref().or(mock.get(..width)).unwrap_or_default();
+        let right = plugin.is_right(against, &nonce, &self.proof) && double.is_some();
+        let verdict = match (plugin, right) {
+            (Plugin::Native, true) => return Ok(LoginStep::Done),
+            (Plugin::Native, false) => return Err(self.no_entry()),
+            // OK follows.
+            (Plugin::Sha2, true) => FAST_DONE,
+            (Plugin::Sha2, false) if self.proof.is_empty() => return Err(self.no_entry()),
+            // For users of all kinds alike, so that none is told from another.
+            (Plugin::Sha2, false) => FULL_WANTED,
+        };
+        let at = self.begin(out);
+        out.extend_from_slice(&[mark::MORE_DATA, verdict]);
+        frame::end(out, at);
+        if right {
+            return Ok(LoginStep::Done);
         }
-        if plugin == Plugin::Sha2 {
-            // The fast way has succeeded; OK follows.
-            let at = self.begin(out);
-            out.extend_from_slice(&[mark::MORE_DATA, 3]);
-            frame::end(out, at);
-        }
-        Ok(LoginStep::Done)
+        self.phase = Phase::Full(known, false);
+        Ok(LoginStep::More)
+    }
+
+    fn tell_key(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let terms = Arc::clone(&self.terms);
+        let Some(key_pair) = &terms.key_pair else { return Err(self.no_entry()) };
+        let at = self.begin(out);
+        out.push(mark::MORE_DATA);
+        out.extend_from_slice(key_pair.public().as_bytes());
+        frame::end(out, at);
+        Ok(())
+    }
+
+    /// The client has told its password: in clear where nobody can listen, sealed elsewhere.
+    fn told(&mut self, known: Option<&Credential>, payload: &[u8]) -> Result<Step, Fault> {
+        let given = match (&self.terms.key_pair, &self.nonce) {
+            _ if self.private => proof::told(payload),
+            (Some(key_pair), Some(nonce)) => {
+                key_pair.open(payload).and_then(|hidden| proof::uncovered(&hidden, nonce))
+            }
+            _ => None,
+        };
+        let right =
+            |given: &Secret| known.is_some_and(|known| is_password(known, &self.greeting.user, given));
+        if given.as_ref().is_some_and(right) { Ok(LoginStep::Done) } else { Err(self.no_entry()) }
     }
 
     fn no_entry(&mut self) -> Fault {

@@ -14,6 +14,7 @@ mod flags;
 mod frame;
 mod hello;
 mod intake;
+mod known;
 mod last;
 mod login;
 mod memory;

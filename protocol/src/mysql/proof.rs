@@ -6,8 +6,6 @@
 
 use crate::Secret;
 use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
-use base64::Engine as _;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -102,21 +100,23 @@ pub fn nonce() -> Option<[u8; NONCE]> {
     Some(nonce)
 }
 
-/// The password, hidden under the nonce and sealed with the database's public key (PEM).
-pub fn seal(password: &Secret, nonce: &[u8], pem: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(pem).ok()?;
-    let inner = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?;
-    let inner = inner.strip_suffix("-----END PUBLIC KEY-----")?;
-    let digits: String = inner.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(digits).ok()?;
-    let key = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&der).ok()?).ok()?;
+/// The password and a zero byte, hidden under the nonce, as it is sealed for the other side.
+pub fn hidden(password: &Secret, nonce: &[u8; NONCE]) -> Zeroizing<Vec<u8>> {
     let clear = password.expose().bytes().chain([0]);
-    let hidden: Zeroizing<Vec<u8>> =
-        Zeroizing::new(clear.zip(nonce.iter().cycle()).map(|(one, two)| one ^ two).collect());
-    let mut sealed = vec![0; key.ciphertext_size()];
-    let len = key.encrypt(&OAEP_SHA1_MGF1SHA1, &hidden, &mut sealed, None).ok()?.len();
-    sealed.truncate(len);
-    Some(sealed)
+    Zeroizing::new(clear.zip(nonce.iter().cycle()).map(|(one, two)| one ^ two).collect())
+}
+
+/// The password that was hidden so; `None` if there is none.
+pub fn uncovered(hidden: &[u8], nonce: &[u8; NONCE]) -> Option<Secret> {
+    let clear: Zeroizing<Vec<u8>> =
+        Zeroizing::new(hidden.iter().zip(nonce.iter().cycle()).map(|(one, two)| one ^ two).collect());
+    told(&clear)
+}
+
+/// A password with the zero byte that ends it.
+pub fn told(clear: &[u8]) -> Option<Secret> {
+    let text = clear.strip_suffix(b"\0")?;
+    Some(Secret::new(std::str::from_utf8(text).ok()?.to_owned()))
 }
 
 #[cfg(test)]
@@ -136,6 +136,19 @@ mod tests {
             assert!(!plugin.is_right(&double, &nonce, b""));
             assert!(plugin.prove(&Secret::new(String::new()), &nonce).is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_hidden_is_uncovered() {
+        let nonce = nonce().unwrap();
+        for text in ["", "secret", &"\u{e9}".repeat(100)] {
+            let password = Secret::new(text.to_owned());
+            let hidden = hidden(&password, &nonce);
+            assert_eq!(hidden.len(), text.len() + 1);
+            assert_eq!(uncovered(&hidden, &nonce).unwrap().expose(), text);
+            assert!(uncovered(&hidden[..text.len()], &nonce).is_none());
+        }
+        assert!(told(b"").is_none() && told(b"\xff\0").is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use super::scram::{self, Channel, ScramError, Stored};
 use super::startup::{self, CancelKey, Hello, Packet};
 use super::{frame, messages};
+use crate::Secret;
 use crate::fault::{Cause, Fault};
 use crate::handshake::{AuthMethod, Credential, Greeting, Login, LoginStep, LoginTerms, Verifier};
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
@@ -100,6 +101,9 @@ impl Login for PgLogin {
             }
         }
     }
+
+    // Nothing that depends on it is ever asked.
+    fn in_private(&mut self) {}
 
     fn tls_started(&mut self, certificate: Option<&[u8]>) {
         if matches!(self.phase, Phase::Tls) {
@@ -335,6 +339,15 @@ fn initial_response(body: &[u8]) -> Option<(&[u8], &[u8])> {
 fn is_md5(hash: &str) -> bool {
     let digits = hash.strip_prefix("md5").filter(|digits| digits.len() == 32);
     digits.is_some_and(|digits| digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// Whether `stored`, in either form that PostgreSQL stores, was made of the password `given` of `user`.
+pub fn is_stored_for(stored: &Secret, user: &str, given: &Secret) -> bool {
+    if is_md5(stored.expose()) {
+        let again = Zeroizing::new(password::md5(given.expose().as_bytes(), user));
+        return stored.expose().as_bytes().ct_eq(again.as_bytes()).into();
+    }
+    Stored::read(stored.expose()).is_some_and(|stored| stored.is_of(given))
 }
 
 /// What a client that knows the stored hash answers to `salt`.

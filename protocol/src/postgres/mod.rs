@@ -28,6 +28,7 @@ use crate::{Head, ProtocolError, Settings};
 
 pub use dial::PgDial;
 pub use login::PgLogin;
+pub(crate) use login::is_stored_for;
 pub use memory::PgMemory;
 pub use own::PgOwnReply;
 pub use served::{Describe, PgServed, Step as Served};

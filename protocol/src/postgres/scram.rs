@@ -14,6 +14,7 @@ use pgwire::api::auth::sasl::scram::{
     ScramSecret, ScramServerAuth, ScramServerAuthWaitingForClientFinal, gen_salted_password,
 };
 use pgwire::error::PgWireError;
+use subtle::ConstantTimeEq;
 use x509_certificate::{CapturedX509Certificate, SignatureAlgorithm};
 use zeroize::Zeroizing;
 
@@ -96,6 +97,18 @@ impl Stored {
         let salt = STANDARD.decode(salt).ok().filter(|salt| (1..=SALT_MAX).contains(&salt.len()))?;
         (scheme == PLAIN).then_some(())?;
         Some(Self { iterations, salt, stored_key: key(stored_key)?, server_key: key(server_key)? })
+    }
+
+    /// Whether it was made of this password. As slow as `stretch`.
+    pub fn is_of(&self, password: &Secret) -> bool {
+        let iterations = self.iterations as usize;
+        let salted = Zeroizing::new(gen_salted_password(password.expose(), &self.salt, iterations));
+        match ScramSecret::verifier_from_salted_password(self.salt.clone(), salted.to_vec(), iterations) {
+            ScramSecret::Verifier { stored_key, .. } => {
+                Zeroizing::new(stored_key).ct_eq(self.stored_key.as_slice()).into()
+            }
+            ScramSecret::SaltedPassword { .. } => false,
+        }
     }
 
     fn mock(mock_secret: &[u8; 32], user: &str) -> Self {

@@ -1,6 +1,9 @@
 //! `[listen]` and `[general]`: what concerns the whole process.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::{HOUR, MILLISECOND, SECOND};
 use crate::config::file::Table;
@@ -16,7 +19,9 @@ pub(super) fn listen(mut table: Table<'_>) -> Listen {
         http_token: table.secret("http_token", "http_token_file"),
         backlog: table.or_in("backlog", 1024, 1..=65_535),
         reuse_port: table.or("reuse_port", false),
+        proxies: networks(&mut table, "proxy_protocol_networks"),
         auth: table.or("auth", AuthMethod::ScramSha256),
+        mysql_rsa_key: table.file("mysql_rsa_key"),
         tls: client_tls(table.table("tls")),
     };
     if listen.http_token.as_ref().is_some_and(|token| token.expose().is_empty()) {
@@ -39,6 +44,21 @@ pub(super) fn listen(mut table: Table<'_>) -> Listen {
     }
     table.close();
     listen
+}
+
+/// Networks, or single addresses, with commas between them.
+fn networks(table: &mut Table<'_>, key: &'static str) -> Vec<IpNet> {
+    let text: Option<String> = table.get(key);
+    let mut found = Vec::new();
+    for one in text.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        match one.parse().or_else(|_| one.parse().map(|address: IpAddr| address.into())) {
+            Ok(network) => found.push(network),
+            Err(_) => {
+                table.wrong(key, "expected a network such as 10.0.0.0/8, or several separated by commas")
+            }
+        }
+    }
+    found
 }
 
 fn client_tls(mut table: Table<'_>) -> Option<ClientTls> {

@@ -33,7 +33,8 @@ pub(super) fn read(name: String, mut table: Table<'_>, auth: AuthMethod) -> Draf
     }
     let own = table.secret("backend_password", "backend_password_file");
     let gave_own = table.has("backend_password") || table.has("backend_password_file");
-    if matches!(credential, Credential::Verifier(_) | Credential::Md5(_)) && !gave_own {
+    if matches!(credential, Credential::Verifier(_) | Credential::Md5(_) | Credential::Native(_)) && !gave_own
+    {
         table.lacks(
             wrote,
             "nobody can sign in to a database with a verifier: give backend_password too, \
@@ -94,6 +95,10 @@ fn credential(secret: Secret) -> Result<Credential, &'static str> {
     let digits = text.strip_prefix("md5").filter(|digits| digits.len() == 32);
     if digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())) {
         return Ok(Credential::Md5(secret));
+    }
+    let digits = text.strip_prefix('*').filter(|digits| digits.len() == 40);
+    if digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        return Ok(Credential::Native(secret));
     }
     Ok(Credential::Password(secret))
 }

@@ -50,6 +50,7 @@ pub fn terms(method: AuthMethod) -> LoginTerms {
         method,
         mock_secret: Arc::new([5; 32]),
         announced: Arc::default(),
+        key_pair: None,
         next_number: Arc::default(),
     }
 }
