@@ -15,6 +15,7 @@ mod ears;
 mod errand;
 mod hold;
 mod judge;
+mod kept;
 mod kill;
 pub mod login;
 mod moving;
@@ -94,8 +95,6 @@ pub struct Session<P: Protocol> {
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.
     held: Held,
-    /// What of that the database cannot be asked about.
-    unseen: Held,
     /// What binds it that the backend cannot be asked about.
     hold: hold::Hold,
     /// What opened a transaction that runs on a replica.

@@ -18,6 +18,7 @@ mod last;
 mod login;
 mod memory;
 mod messages;
+mod named;
 mod own;
 mod proof;
 mod replies;

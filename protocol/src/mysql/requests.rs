@@ -29,6 +29,11 @@ pub(super) fn is_reset(request: &[u8]) -> bool {
     Command::first(request).is_some_and(|command| command.tag == command::RESET_CONNECTION && command.whole)
 }
 
+/// See `Tracker::runs`.
+pub(super) fn runs(request: &[u8]) -> bool {
+    commands(request).any(|command| command.tag != command::STMT_PREPARE)
+}
+
 /// Whether a command could be sent on.
 enum Sent {
     Yes,

@@ -370,8 +370,8 @@ impl Tracker for MyTracker {
 
     fn schema_changed(&self) {}
 
-    fn runs(&self, _: &[u8]) -> bool {
-        true
+    fn runs(&self, request: &[u8]) -> bool {
+        super::requests::runs(request)
     }
 
     fn take_discarded(&mut self) -> bool {
