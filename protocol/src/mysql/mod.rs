@@ -7,6 +7,7 @@
 mod alone;
 mod command;
 mod compress;
+mod count;
 mod diagnosis;
 mod dial;
 mod edwards;

@@ -9,6 +9,7 @@
 //! asked. A statement's number on a backend is known only when its preparation was answered, so
 //! what needs it waits in `pending`.
 
+use super::count::Counts;
 use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, mark, status};
 use super::last::Last;
@@ -57,6 +58,8 @@ pub(super) struct Slot {
     pub types: Vec<u8>,
     /// A cursor is open on the backend.
     pub cursor: bool,
+    /// The same with counts written into it, as it was last run.
+    pub counted: Option<(Counts, Arc<Statement>)>,
     /// Long data was sent to the backend and not used yet.
     pub long: bool,
 }
