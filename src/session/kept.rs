@@ -168,3 +168,94 @@ impl Thing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use router::mysql::mentions;
+    use router::{Lexing, Router};
+
+    /// The session runs these, one request each; those that begin with `!` fail. What the database has then is `there`.
+    fn after(texts: &[&str], there: &[Named<'_>]) -> Held {
+        let router = Router::new(router::Dialect::Mysql, router::Limits::default(), Vec::new());
+        let mut kept = Kept::default();
+        for text in texts {
+            let (failed, text) = text.strip_prefix('!').map_or((false, *text), |text| (true, text));
+            let effects = router.plan(text.as_bytes(), Lexing::TRUSTED).effects;
+            kept.note(&mentions(text.as_bytes(), Lexing::TRUSTED), effects, failed, "app");
+            let there = kept.asked().iter().map(|thing| there.contains(thing)).collect();
+            kept.found(&Inspection { there, ..Inspection::default() });
+        }
+        kept.held()
+    }
+
+    #[test]
+    fn what_is_kept_and_until_when() {
+        let table = Named::TempTable { schema: "app", name: "t" };
+        let lock = Named::Lock("a");
+        let cases: &[(&[&str], &[Named<'_>], Held)] = &[
+            (&["SELECT 1"], &[], Held::empty()),
+            (&["CREATE TEMPORARY TABLE t (n int)"], &[table], Held::TEMP_TABLE),
+            (&["!CREATE TEMPORARY TABLE t (n int)"], &[], Held::empty()),
+            (&["CREATE TEMPORARY TABLE t (n int)", "DROP TABLE t"], &[], Held::empty()),
+            (&["CREATE TEMPORARY TABLE t (n int)", "RENAME TABLE t TO u"], &[table], Held::TEMP_TABLE),
+            (&["CREATE TEMPORARY TABLE `a``b` (n int)", "DROP TABLE `a``b`"], &[], Held::TEMP_TABLE),
+            (&["SELECT get_lock('a', 1)"], &[lock], Held::SESSION_LOCK),
+            (&["SELECT get_lock('a', 1)"], &[], Held::empty()),
+            (&["SELECT get_lock(n, 1) FROM t"], &[], Held::SESSION_LOCK),
+            (&["SELECT get_lock(n, 1) FROM t", "SELECT release_all_locks()"], &[], Held::empty()),
+            (&["SELECT get_lock(n, 1) FROM t", "!SELECT release_all_locks()"], &[], Held::SESSION_LOCK),
+            (&["PREPARE p FROM 'SELECT 1'"], &[], Held::SQL_PREPARE),
+            (&["PREPARE p FROM 'SELECT 1'", "DEALLOCATE PREPARE p"], &[], Held::empty()),
+            (&["PREPARE p FROM 'SELECT 1'", "!DEALLOCATE PREPARE p"], &[], Held::SQL_PREPARE),
+            (&["PREPARE p FROM 'SELECT 1'", "!PREPARE p FROM 'x'"], &[], Held::empty()),
+            (&["PREPARE p FROM 'SELECT 1'", "!PREPARE p FROM 'x'; SELECT @a := 1"], &[], Held::SQL_PREPARE),
+            (&["PREPARE p FROM @x", "DEALLOCATE PREPARE p"], &[], Held::UNKNOWN),
+            (&["HANDLER t OPEN"], &[], Held::HOLD_CURSOR),
+            (&["HANDLER t OPEN", "HANDLER t CLOSE"], &[], Held::empty()),
+            (&["FLUSH TABLES WITH READ LOCK"], &[], Held::SESSION_LOCK),
+            (&["FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"], &[], Held::empty()),
+            (&["LOCK TABLES t READ"], &[], Held::empty()),
+            (&["SET @a = 1"], &[], Held::empty()),
+            (&["SELECT 1 INTO @`a b`"], &[], Held::USER_VARIABLE),
+        ];
+        for (texts, there, held) in cases {
+            assert_eq!(after(texts, there), *held, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_a_bound() {
+        let mut kept = Kept::default();
+        for n in 0..=NAMES_MAX {
+            let text = format!("DO get_lock('{n}', 1)");
+            kept.note(&mentions(text.as_bytes(), Lexing::TRUSTED), Effects::ADVISORY_LOCK, false, "app");
+        }
+        assert_eq!(kept.asked().len(), NAMES_MAX);
+        let there = vec![false; NAMES_MAX];
+        kept.found(&Inspection { there, ..Inspection::default() });
+        assert_eq!(kept.held(), Held::SESSION_LOCK);
+    }
+
+    #[test]
+    fn what_the_database_says_of_changes() {
+        let something = Held::USER_VARIABLE.union(Held::UNKNOWN);
+        for (effects, writes, held) in [
+            (Effects::USER_VARIABLES, false, Held::empty()),
+            (Effects::USER_VARIABLES, true, Held::USER_VARIABLE),
+            (Effects::empty(), true, Held::USER_VARIABLE),
+            (Effects::UNKNOWN, false, something),
+            (Effects::DISCARD, false, Held::empty()),
+        ] {
+            let mut kept = Kept::default();
+            kept.doubt(something, effects, writes);
+            kept.found(&Inspection::default());
+            assert_eq!(kept.held(), held, "{effects:?} {writes}");
+            let told =
+                Inspection { sure: Held::USER_VARIABLE, held: Held::USER_VARIABLE, ..Inspection::default() };
+            kept.found(&told);
+            let left = if held == Held::USER_VARIABLE { Held::empty() } else { held };
+            assert_eq!(kept.held(), left, "{effects:?} {writes}: the database lists them");
+        }
+    }
+}

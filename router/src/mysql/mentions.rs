@@ -93,7 +93,7 @@ impl<'a> Reading<'a> {
             5 if is(verb, b"alter") => has_word(head, &[b"rename"]).then(|| Mention::of(Effects::DDL, None)),
             5 if is(verb, b"flush") => has_word(head, &[b"lock", b"export"]).then(|| lock("tables", false)),
             7 if is(verb, b"prepare") => {
-                let prepared = Mention::of(Effects::SQL_PREPARE, name(&mut head).map(lower));
+                let prepared = Mention::of(Effects::SQL_PREPARE, name(&mut head).as_deref().map(lower));
                 if next_is(&mut head, b"from") && !is_plain_source(&mut head) {
                     self.found.push(Mention::of(Effects::UNKNOWN, None));
                 }
@@ -199,7 +199,7 @@ fn lock(name: &str, gone: bool) -> Mention {
 
 fn dropped(head: &mut Lexer<'_>) -> Mention {
     match name(head) {
-        Some(name) => Mention::gone(Effects::SQL_PREPARE, Some(lower(name))),
+        Some(name) => Mention::gone(Effects::SQL_PREPARE, Some(lower(&name))),
         // Not known to be any of those that are known.
         None => Mention::of(Effects::SQL_PREPARE, None),
     }
@@ -234,7 +234,7 @@ fn handler(head: &mut Lexer<'_>) -> Option<Mention> {
     }
     match table {
         None if gone => None,
-        table => Some(Mention { gone, ..Mention::of(Effects::HANDLER, table.map(lower)) }),
+        table => Some(Mention { gone, ..Mention::of(Effects::HANDLER, table.as_deref().map(lower)) }),
     }
 }
 
@@ -321,7 +321,7 @@ fn dotted(lexer: &mut Lexer<'_>) -> Option<Option<Box<str>>> {
     Some(second)
 }
 
-fn lower(name: Box<str>) -> Box<str> {
+fn lower(name: &str) -> Box<str> {
     name.to_lowercase().into()
 }
 
