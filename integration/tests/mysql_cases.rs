@@ -566,14 +566,38 @@ fn t21_the_statement_before(stage: &Stage) {
                 assert_eq!(kind.run(&mut one, ask).value(), "-1", "{name}: {sql}; {ask}");
             }
         }
-        for (sql, rows) in
-            [("DELETE FROM t21 WHERE id = 99", 0), ("UPDATE t21 SET v = v + 1 WHERE id = 4", 1)]
-        {
+        for (sql, rows) in [
+            ("DELETE FROM t21 WHERE id = 99", 0),
+            ("UPDATE t21 SET v = v + 1 WHERE id = 4", 1),
+            ("UPDATE t21 SET v = v + 1 WHERE id < 4", 3),
+            ("SELECT v FROM t21 WHERE id < 3", -1),
+            ("SELECT nothing", -1),
+        ] {
+            for round in 0..2 {
+                kind.run(&mut one, sql);
+                between();
+                let ask = "SELECT concat('rows: ', ROW_COUNT()), 'row_count()' -- row_count()";
+                let told = kind.run(&mut one, ask).ok().rows;
+                assert_eq!(told[0][0], Some(format!("rows: {rows}")), "{name}: {sql}, {round}");
+                assert_eq!(told[0][1].as_deref(), Some("row_count()"));
+            }
+            kind.run(&mut one, sql);
+            between();
+            kind.run(&mut one, "SET @told = ROW_COUNT() * 2").ok();
+            assert_eq!(kind.run(&mut one, "SELECT @told").value(), (rows * 2).to_string(), "{name}: {sql}");
+        }
+        for (sql, rows) in [("SELECT v FROM t21", 4), ("SELECT v FROM t21 WHERE id = 1", 1)] {
             kind.run(&mut one, sql).ok();
             between();
-            let ask = "SELECT concat('rows: ', ROW_COUNT())";
-            assert_eq!(kind.run(&mut one, ask).value(), format!("rows: {rows}"), "{name}: {sql}");
+            assert_eq!(
+                kind.run(&mut one, "SELECT FOUND_ROWS() + 10").value(),
+                (rows + 10).to_string(),
+                "{name}"
+            );
         }
+        // What stands before it in the same text is what it asks of.
+        let batch = one.query("UPDATE t21 SET v = v + 1 WHERE id < 3; SELECT ROW_COUNT() + 10").ok();
+        assert_eq!(batch.rows[0][0].as_deref(), Some("12"), "{name}");
         kind.run(&mut one, "SELECT v FROM t21").ok();
         between();
         assert_eq!(kind.run(&mut one, "SELECT FOUND_ROWS()").value(), "4", "{name}");

@@ -16,6 +16,8 @@ pub enum Errand<'a> {
     Inspect {
         /// Custom settings to ask for one by one.
         names: &'a [Box<str>],
+        /// What statements have named, of which the database gives no list.
+        things: &'a [Named<'a>],
     },
     /// Return all settings, and the role, to those of a fresh connection.
     ResetSettings,
@@ -27,6 +29,22 @@ pub enum Errand<'a> {
     Rollback,
     /// Return to the state of a fresh connection.
     Discard,
+}
+
+/// What a statement has named and its session may hold. A database that lists such things is not asked by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A temporary table, in the schema where it was made.
+    TempTable {
+        /// The schema.
+        schema: &'a str,
+        /// The table.
+        name: &'a str,
+    },
+    /// A lock that lives as long as the session.
+    Lock(&'a str),
+    /// A variable of the session's own, in lower case. Its value is found among the settings, behind a sign.
+    Variable(&'a str),
 }
 
 /// What to do with one frame of the reply to an errand.
@@ -64,6 +82,10 @@ pub struct Inspection {
     pub held: Held,
     /// The channels that it listens on.
     pub channels: Vec<Box<str>>,
+    /// Whether it holds each of the things that were asked for by name, in their order.
+    pub there: Vec<bool>,
+    /// Of these kinds the database has told that there is nothing beyond what was found.
+    pub sure: Held,
 }
 
 /// Reads the reply to one errand.

@@ -112,9 +112,11 @@ pub trait Memory: Send + 'static {
     fn wiped(&mut self);
     /// The values that the database reported at sign-in.
     fn reported(&self) -> &[(String, String)];
-    /// What an inspection cannot tell, because the database gives no answer: it is held from
-    /// the statement that may have left it to the end of the session.
-    fn blind(&self) -> Held;
+    /// The schema in which a name without one is looked up; empty if that is not one schema.
+    fn place(&self) -> &str;
+    /// What statements may have left since this was last asked, of which the database has said no more than that
+    /// there is something. Asking clears it.
+    fn take_doubt(&mut self) -> Held;
 }
 
 /// Judges both directions of one session.

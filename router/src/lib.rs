@@ -40,6 +40,7 @@ pub use closure::Owner;
 pub use decide::{Context, Route, decide};
 pub use effects::Effects;
 pub use hint::{Consistency, Hint, HintTarget};
+pub use mysql::Mention;
 pub use plan::{Detail, Kind, Name, Plan, Target};
 pub use reason::Reason;
 pub use router::{Dialect, Lexing, Limits, Router};

@@ -14,7 +14,7 @@ use crate::shape::Shape;
 use crate::statement::{self, Statement};
 use crate::touch;
 use crate::words::{self, Verb};
-use crate::{Context, Effects, Kind, Plan, Reason, Route, Rule, Target, decide, mysql, parse};
+use crate::{Context, Effects, Kind, Mention, Plan, Reason, Route, Rule, Target, decide, mysql, parse};
 
 /// Whose SQL is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +129,15 @@ impl Router {
             return Plan { kind, target: Target::Primary, reason: Reason::Learned, ..plan };
         }
         plan
+    }
+
+    /// What the text names of the things that it leaves in its session. PostgreSQL lists them all, so nothing is
+    /// read for it.
+    pub fn mentions(&self, text: &[u8], lexing: Lexing) -> Vec<Mention> {
+        match self.dialect {
+            Dialect::Postgres => Vec::new(),
+            Dialect::Mysql => mysql::mentions(text, lexing),
+        }
     }
 
     /// A replica refused this text as a write: from now on it is one, and so is each text that differs in

@@ -4,6 +4,7 @@
 //! `settle.rs`; here stands what must be remembered: names to ask for, what nothing shows, and
 //! whether anybody can say what the backend was left with.
 
+use super::kept::Kept;
 use protocol::{Held, Settings};
 use router::Effects;
 
@@ -22,6 +23,10 @@ pub(super) struct Hold {
     heard: Vec<Box<str>>,
     /// What nothing shows.
     pub(super) kept: Held,
+    /// What shows to who asks for it by its name.
+    pub(super) named: Kept,
+    /// The last request was answered with an error.
+    pub(super) failed: bool,
     /// The schema was changed.
     pub(super) schema_changes: bool,
     /// It was, in a transaction that was still open then: only its end shows the change to others.
@@ -165,6 +170,7 @@ impl Hold {
     /// The backend is gone, and all that it held.
     pub(super) fn lost(&mut self) {
         self.kept = Held::empty();
+        self.named = Kept::default();
         self.must_reset = false;
     }
 

@@ -4,12 +4,13 @@
 //! must go, and leaves behind what any of them may.
 
 use super::hold;
+use super::kept;
 use super::kill::{self, Kill};
 use crate::service::Service;
 use pool::Consistency;
 use protocol::Protocol;
 use protocol::tracker::Tracker;
-use router::{Context, Effects, Kind, Lexing, Plan, Reason, Route, Target};
+use router::{Context, Effects, Kind, Lexing, Mention, Plan, Reason, Route, Target};
 use std::time::Duration;
 
 /// The verdict on one request.
@@ -30,6 +31,10 @@ pub(super) struct Judgement {
     pub(super) names: Vec<String>,
     /// What in it may be the name of such a setting.
     pub(super) heard: Vec<String>,
+    /// What its statements name of what they leave in the session.
+    pub(super) mentions: Vec<Mention>,
+    /// Whether it may write, and set off what its text does not tell.
+    pub(super) writes: bool,
     /// Whether it may change what functions do.
     pub(super) redefines: bool,
     /// Whether it may draw from a sequence without saying so: by a default, or in a procedure.
@@ -52,6 +57,8 @@ impl Judgement {
             statements: 0,
             names: Vec::new(),
             heard: Vec::new(),
+            mentions: Vec::new(),
+            writes: false,
             redefines: false,
             may_use_sequence: false,
             kill: None,
@@ -148,6 +155,10 @@ pub(super) fn judge<P: Protocol>(
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
         judgement.may_use_sequence |= may_use_sequence(&plan, text);
+        judgement.writes |= matches!(plan.reason, Reason::Write | Reason::WriteInQuery);
+        if kept::reads(route.effects) {
+            judgement.mentions.append(&mut service.router.mentions(text, lexing));
+        }
         judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
         if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
             judgement.kill = kill::read(text);
@@ -160,10 +171,12 @@ pub(super) fn judge<P: Protocol>(
     }
     if request.cut {
         judgement.effects |= Effects::UNKNOWN;
+        judgement.mentions.clear();
     }
     if !judgement.effects.is_empty() && request.whole && !tracker.runs(request.bytes) {
         // Preparing leaves nothing behind.
         judgement.effects = Effects::empty();
+        judgement.mentions.clear();
     }
     if hold::hears(judgement.effects) {
         judgement.heard = router::spelled_settings(request.bytes, hold::HEARD_MAX);

@@ -302,7 +302,6 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         drawn: None,
         effects: Effects::empty(),
         held: Held::empty(),
-        unseen: Held::empty(),
         shown: Held::empty(),
         trace: None,
         _place: place,
@@ -393,8 +392,9 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
     }
     let names: Vec<Box<str>> =
         asked.iter().map(|(name, _)| name).filter(|name| name.contains('.')).map(Into::into).collect();
-    let inspected =
-        errand::run(&mut lease, &Errand::Inspect { names: &names }, &mut Vec::new()).await.map_err(lost)?;
+    let inspected = errand::run(&mut lease, &Errand::Inspect { names: &names, things: &[] }, &mut Vec::new())
+        .await
+        .map_err(lost)?;
     if inspected.error.is_some() {
         return Err(Fault::fatal(Cause::Internal, "the session's settings could not be read back"));
     }

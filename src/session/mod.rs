@@ -16,6 +16,7 @@ mod errand;
 mod hold;
 pub(crate) mod introduction;
 mod judge;
+mod kept;
 mod kill;
 pub mod login;
 mod moving;
@@ -95,8 +96,6 @@ pub struct Session<P: Protocol> {
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.
     held: Held,
-    /// What of that the database cannot be asked about.
-    unseen: Held,
     /// What binds it that the backend cannot be asked about.
     hold: hold::Hold,
     /// What opened a transaction that runs on a replica.

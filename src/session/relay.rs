@@ -64,6 +64,8 @@ pub(super) struct Relay {
     heals: bool,
     stale: bool,
     refused: Option<[u8; 5]>,
+    /// The reply holds an error.
+    pub(super) failed: bool,
 }
 
 impl Relay {
@@ -299,6 +301,7 @@ impl Relay {
             let verdict = tracker
                 .on_backend(head, seen, &mut backend.memory, &mut self.after)
                 .map_err(Stop::Nonsense)?;
+            self.failed |= matches!(verdict, Verdict::Failed(_) | Verdict::Reworded(_));
             self.passes = match verdict {
                 Verdict::Relay => true,
                 Verdict::Swallow => false,

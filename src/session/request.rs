@@ -291,6 +291,7 @@ impl<P: Protocol> Session<P> {
             .await;
             match stop {
                 Stop::Over => {
+                    self.hold.failed = relay.failed;
                     self.client.consume(std::mem::take(&mut kept));
                     return Ok(Attempt::Done);
                 }

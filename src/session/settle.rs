@@ -6,7 +6,7 @@
 use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
-use super::{End, Session, hold};
+use super::{End, Session, hold, kept};
 use pool::{CancelTarget, EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
@@ -31,6 +31,14 @@ impl<P: Protocol> Session<P> {
         let now = Instant::now();
         let took_us = lease.endpoint().finished(now.saturating_duration_since(started));
         self.service.counters.took(took_us);
+        let doubt = lease.memory.take_doubt();
+        if !doubt.is_empty() {
+            self.hold.named.doubt(doubt, judged.effects, judged.writes);
+        }
+        if kept::reads(judged.effects) {
+            let place = lease.memory.place();
+            self.hold.named.note(&judged.mentions, judged.effects, self.hold.failed, place);
+        }
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();
@@ -51,7 +59,7 @@ impl<P: Protocol> Session<P> {
         self.note_effects(judged);
         let effects = std::mem::replace(&mut self.effects, Effects::empty());
         if self.tracker.is_touched() | hold::is_asked(effects) {
-            self.inspect(effects).await?;
+            self.inspect().await?;
         }
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
@@ -151,7 +159,7 @@ impl<P: Protocol> Session<P> {
         let (Some(lease), false) = (&mut self.lease, self.startup.is_empty()) else { return Ok(()) };
         let names = self.hold.names(&self.startup, lease.memory.settings(), &[]);
         let client = self.client.outbox.space();
-        let found = errand::run(lease, &Errand::Inspect { names: &names }, client).await;
+        let found = errand::run(lease, &Errand::Inspect { names: &names, things: &[] }, client).await;
         let found = lease.memory.difference(found.map_err(|_| lost())?.inspection).settings;
         let gone = |(name, value): &(&str, &str)| {
             found.value(name).is_none_or(|now| now.is_empty() && !value.is_empty())
@@ -166,11 +174,12 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Asks the backend what this session has left on it.
-    async fn inspect(&mut self, effects: Effects) -> Result<(), End> {
+    async fn inspect(&mut self) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let functions = self.service.catalog.current();
         let names = self.hold.names(&self.settings, lease.memory.settings(), functions.settings());
-        let errand = Errand::Inspect { names: &names };
+        let things = self.hold.named.asked();
+        let errand = Errand::Inspect { names: &names, things: &things };
         let outcome = match errand::run(lease, &errand, self.client.outbox.space()).await {
             Ok(outcome) => outcome,
             Err(Trouble::Refused(_) | Trouble::Lost) => {
@@ -186,19 +195,14 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         self.tracker.note_idle(outcome.idle);
-        let mut left = left_by(effects);
-        if effects.contains(Effects::TABLE_LOCK) && !self.tracker.held().contains(Held::SESSION_LOCK) {
-            // A lock on all tables, which the database does not tell of.
-            left = left.union(Held::SESSION_LOCK);
-        }
-        self.unseen = self.unseen.union(left.intersection(lease.memory.blind()));
+        self.hold.named.found(&outcome.inspection);
         let mut found = lease.memory.difference(outcome.inspection);
         let channels = std::mem::take(&mut found.channels);
         found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
         self.settings = self.startup.overlaid(&found.settings);
         self.asked = Asked::by::<P>(&self.settings);
         lease.memory.set_settings(found.settings);
-        let held = found.held.union(self.unseen);
+        let held = found.held.union(self.hold.named.held());
         self.held = self.hand_over(held, channels).await;
         Ok(())
     }
@@ -236,7 +240,7 @@ impl<P: Protocol> Session<P> {
         self.slot.take_back_now();
         let endpoint = self.lease.take().map(|lease| lease.endpoint().id);
         self.effects = Effects::empty();
-        (self.held, self.unseen) = (Held::empty(), Held::empty());
+        self.held = Held::empty();
         self.opening.forget();
         self.ears.lost();
         self.hold.lost();
@@ -258,7 +262,7 @@ impl<P: Protocol> Session<P> {
         self.settings = self.startup.clone();
         self.asked = Asked::by::<P>(&self.settings);
         self.effects = Effects::empty();
-        (self.held, self.unseen) = (Held::empty(), Held::empty());
+        self.held = Held::empty();
         self.show_pin(Held::empty());
         self.tracker.reset(self.client.outbox.space());
         self.client.flush().await.map_err(|_| End::ClientGone)
@@ -313,22 +317,6 @@ async fn wipe<P: Protocol>(lease: &mut Lease<P>, in_transaction: bool) -> bool {
         (outcome.idle && outcome.error.is_none()).then_some(())
     });
     matches!(clean.await, Ok(Some(())))
-}
-
-/// What may be held on a backend after statements with these effects.
-fn left_by(effects: Effects) -> Held {
-    const LEFT: [(Effects, Held); 8] = [
-        (Effects::TEMP_TABLE, Held::TEMP_TABLE),
-        (Effects::ADVISORY_LOCK, Held::SESSION_LOCK),
-        (Effects::LISTEN, Held::LISTEN),
-        (Effects::SQL_PREPARE, Held::SQL_PREPARE),
-        (Effects::HOLD_CURSOR, Held::HOLD_CURSOR),
-        (Effects::HANDLER, Held::HOLD_CURSOR),
-        (Effects::USER_VARIABLES, Held::USER_VARIABLE),
-        (Effects::UNKNOWN, Held::UNKNOWN),
-    ];
-    let left = LEFT.iter().filter(|(effect, _)| effects.intersects(*effect));
-    left.fold(Held::empty(), |held, (_, more)| held.union(*more))
 }
 
 fn lost() -> End {

@@ -2,8 +2,8 @@
 //! diagnostics that SHOW WARNINGS does not cover.
 //!
 //! Only the backend that ran the statement knows, and that may be another client's by now. What the replies told is
-//! kept here. The plain questions are answered from it; ahead of others the backend is brought to the same state,
-//! by statements that have no other effect.
+//! kept here. The plain questions are answered from it. Where a count is asked for in an expression, `count.rs` writes
+//! it there; ahead of other questions the backend is brought to the same state, by statements that have no other effect.
 
 use super::diagnosis::Diagnosis;
 use super::flags::{mark, status};
@@ -67,7 +67,8 @@ impl Question {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asks {
     pub insert_id: bool,
-    pub row_count: bool,
+    /// ROW_COUNT() or FOUND_ROWS().
+    pub counts: bool,
     /// Or rather has rows counted that are not sent, for the statement behind it.
     pub counts_rows: bool,
     /// Errors and warnings, in any way but by SHOW WARNINGS alone.
@@ -89,7 +90,7 @@ impl Asks {
             at += next;
             // `last_insert_id` is found by its first underscore, `@@identity` by a sign.
             asks.insert_id |= is(at.checked_sub(4), b"last_insert_id") || is(Some(at), b"@@");
-            asks.row_count |= is(at.checked_sub(3), b"row_count");
+            asks.counts |= is(at.checked_sub(3), b"row_count") || is(at.checked_sub(5), b"found_rows");
             asks.counts_rows |= is(at.checked_sub(14), b"sql_calc_found_rows");
             asks.diagnostics |=
                 is(at.checked_sub(7), b"warning_count") || is(at.checked_sub(5), b"error_count");
@@ -153,16 +154,6 @@ pub fn diagnosis_again(diagnosis: &Diagnosis, backslash_escapes: bool) -> String
         Diagnosis::Fetched { bytes, .. } => last_warning(bytes).map_or_else(nothing, |(code, message)| {
             signal("01000", code.max(1), &message, backslash_escapes)
         }),
-    }
-}
-
-/// What brings a backend to this ROW_COUNT(), if that can be had without an effect on data.
-pub fn row_count_again(row_count: i64) -> Option<&'static str> {
-    match row_count {
-        0 => Some("DO 0"),
-        // A user variable that is NULL is as good as none.
-        1 => Some("SELECT NULL INTO @splitpool"),
-        _ => None,
     }
 }
 
@@ -260,8 +251,8 @@ mod tests {
     #[test]
     fn what_texts_ask() {
         let insert_id = Asks { insert_id: true, ..Asks::default() };
-        let row_count = Asks { row_count: true, ..Asks::default() };
-        let counts_rows = Asks { counts_rows: true, ..Asks::default() };
+        let counts = Asks { counts: true, ..Asks::default() };
+        let counts_rows = Asks { counts: true, counts_rows: true, ..Asks::default() };
         let diagnostics = Asks { diagnostics: true, keeps: true, ..Asks::default() };
         for (text, asks) in [
             ("SELECT LAST_INSERT_ID()", insert_id),
@@ -269,9 +260,9 @@ mod tests {
             ("a_b last_insert_ID", insert_id),
             ("select @@identity", insert_id),
             ("x_last_insert_id", insert_id),
-            ("SET @n = ROW_COUNT()", row_count),
+            ("SET @n = ROW_COUNT()", counts),
             ("select sql_calc_found_rows 1", counts_rows),
-            ("select found_rows()", Asks::default()),
+            ("select found_rows()", counts),
             ("GET DIAGNOSTICS CONDITION 1 @m = MESSAGE_TEXT", diagnostics),
             ("show count(*) errors", diagnostics),
             ("SHOW ERRORS LIMIT 1", diagnostics),

@@ -8,6 +8,7 @@ use super::CancelKey;
 use super::flags::capability as cap;
 use super::hello::Hello;
 use super::messages::Changed;
+use super::named;
 use super::own::{COLLATION_ID, MULTI_STATEMENTS, SCHEMA};
 use crate::own::Inspection;
 use crate::{Held, Settings};
@@ -204,7 +205,9 @@ impl MyMemory {
         let set = self.settings.iter().map(|(name, _)| name);
         let changed = self.changed.iter().map(AsRef::as_ref);
         let mut names: Vec<Box<str>> = ALWAYS.into_iter().chain(set).chain(changed).map(Into::into).collect();
-        names.retain(|name| ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA].contains(&name.as_ref()));
+        names.retain(|name| {
+            ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA].contains(&name.as_ref()) && !named::is_variable(name)
+        });
         names.sort_unstable();
         names.dedup();
         names
@@ -260,7 +263,7 @@ impl crate::tracker::Memory for MyMemory {
         if self.odd {
             held = held.union(Held::UNKNOWN);
         }
-        Inspection { settings: Settings::new(pairs), held, channels: Vec::new() }
+        Inspection { settings: Settings::new(pairs), held, ..found }
     }
 
     fn deafen(&mut self, _: bool) {}
@@ -291,12 +294,14 @@ impl crate::tracker::Memory for MyMemory {
         &self.reported
     }
 
-    fn blind(&self) -> Held {
-        let silent =
-            Held::TEMP_TABLE.union(Held::SESSION_LOCK).union(Held::SQL_PREPARE).union(Held::HOLD_CURSOR);
-        // MySQL lists user variables to the privileged only.
-        let silent = if self.is_mariadb { silent } else { silent.union(Held::USER_VARIABLE) };
+    fn place(&self) -> &str {
+        self.schema.as_deref().unwrap_or(&self.database)
+    }
+
+    fn take_doubt(&mut self) -> Held {
         // Where nobody knows what ran, the one change that was told by name may not have been the only one.
-        if self.said { silent.union(Held::UNKNOWN) } else { silent }
+        let said = if std::mem::take(&mut self.said) { Held::UNKNOWN } else { Held::empty() };
+        let something = if std::mem::take(&mut self.something) { Held::USER_VARIABLE } else { Held::empty() };
+        said.union(something)
     }
 }

@@ -7,6 +7,7 @@
 mod alone;
 mod command;
 mod compress;
+mod count;
 mod diagnosis;
 mod dial;
 mod edwards;
@@ -19,6 +20,7 @@ mod last;
 mod login;
 mod memory;
 mod messages;
+mod named;
 mod own;
 mod proof;
 mod replies;

@@ -9,8 +9,10 @@ use super::flags::{command, mark, status};
 use super::frame::{self, Reader};
 use super::memory::MyMemory;
 use super::messages::{self, Done};
-use crate::own::{Errand, Outcome, OwnReply, OwnStep};
+use super::named::{self, Variable};
+use crate::own::{Errand, Named, Outcome, OwnReply, OwnStep};
 use crate::settings::Change;
+use crate::tracker::Memory;
 use crate::{Head, Held, ProtocolError, Settings};
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -65,7 +67,7 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             }
             reply.simple(answers.max(1));
         }
-        Errand::Inspect { .. } => {
+        Errand::Inspect { things, .. } => {
             let mut text = "SELECT ".to_owned();
             let names = memory.asked();
             for (at, name) in names.iter().enumerate() {
@@ -73,9 +75,10 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             }
             query(&text, out);
             reply.waits.push_back(Waits::Values(names));
+            reply.ask_by_name(things, memory, out);
             let users = if memory.is_mariadb { USER_VARIABLES_MARIADB } else { USER_VARIABLES_MYSQL };
             query(users, out);
-            reply.waits.push_back(Waits::UserVariables { silent: !memory.something });
+            reply.waits.push_back(Waits::UserVariables);
         }
     }
     reply
@@ -105,6 +108,12 @@ pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -
             }
             Change::Set(COLLATION_ID, id) => collation(id, &mut text),
             Change::Reset(COLLATION_ID) => {}
+            Change::Set(name, value) if named::is_variable(name) => {
+                put_assignment(&named::reference(name), &named::literal(value), &mut text);
+            }
+            Change::Reset(name) if named::is_variable(name) => {
+                put_assignment(&named::reference(name), "NULL", &mut text);
+            }
             Change::Set(name, value) => assign(name, &literal(value), &mut text),
             Change::Reset(name) => assign(name, "DEFAULT", &mut text),
         }
@@ -117,8 +126,12 @@ pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -
 }
 
 fn assign(name: &str, value: &str, text: &mut String) {
+    put_assignment(&format!("@@session.{}", word(name)), value, text);
+}
+
+fn put_assignment(target: &str, value: &str, text: &mut String) {
     let glue = if text.is_empty() { "SET " } else { ", " };
-    let _ = write!(text, "{glue}@@session.{} = {value}", word(name));
+    let _ = write!(text, "{glue}{target} = {value}");
 }
 
 /// A client asks for a collation by its number, which may be one of a newer database: like a
@@ -177,8 +190,14 @@ enum Waits {
     Simple,
     /// One row with the values of these variables.
     Values(Vec<Box<str>>),
-    /// One row with how many user variables there are; `silent` if nothing told of any.
-    UserVariables { silent: bool },
+    /// One row with the values of these user variables.
+    Variables(Vec<Box<str>>),
+    /// What a temporary table was made by, the thing at this place; an error if there is none.
+    Table(usize),
+    /// One row that tells of each lock, the things at these places, whether it is held.
+    Locks(Vec<usize>),
+    /// One row with how many user variables there are.
+    UserVariables,
 }
 
 /// How much of the answer under way has come.
@@ -196,8 +215,8 @@ pub struct MyOwnReply {
     deprecates_eof: bool,
     waits: VecDeque<Waits>,
     part: Part,
-    /// Whether each column of the row to come is a number.
-    numeric: Vec<bool>,
+    /// The type of each column of the row to come, and whether it is unsigned.
+    kinds: Vec<(u8, bool)>,
     rows: usize,
     failed: bool,
     outcome: Outcome,
@@ -212,7 +231,7 @@ impl MyOwnReply {
             deprecates_eof,
             waits: VecDeque::new(),
             part: Part::First,
-            numeric: Vec::new(),
+            kinds: Vec::new(),
             rows: 0,
             failed: false,
             outcome: Outcome::default(),
@@ -247,13 +266,13 @@ impl OwnReply for MyOwnReply {
             (Part::First, _) => {
                 let columns =
                     Reader(body).number().filter(|n| (1..=COLUMNS_MAX).contains(n)).ok_or(MALFORMED)?;
-                self.numeric.clear();
+                self.kinds.clear();
                 self.rows = 0;
                 self.part = Part::Columns(columns as usize);
                 false
             }
             (Part::Columns(left), _) => {
-                self.numeric.push(is_numeric(body).ok_or(MALFORMED)?);
+                self.kinds.push(kind(body).ok_or(MALFORMED)?);
                 self.part = match left {
                     0 | 1 if self.deprecates_eof => Part::Rows,
                     0 | 1 => Part::ColumnsEnd,
@@ -289,13 +308,11 @@ impl OwnReply for MyOwnReply {
 impl MyOwnReply {
     fn error(&mut self, body: &[u8]) {
         let fields = messages::read_error(body);
-        // The list of user variables may be out of reach: what is not known is held, if there
-        // was any sign of it.
-        if let Some(Waits::UserVariables { silent }) = self.waits.front() {
-            if !silent {
-                self.hold(Held::USER_VARIABLE);
-            }
-            return;
+        match self.waits.front() {
+            // The list may be out of reach.
+            Some(Waits::UserVariables) => return,
+            Some(Waits::Table(at)) => return self.is_there(*at, !named::is_no_table(fields.errno)),
+            _ => {}
         }
         self.failed = true;
         self.outcome.error.get_or_insert((fields.code(), fields.message));
@@ -321,6 +338,40 @@ impl MyOwnReply {
         self.outcome.inspection.held = self.outcome.inspection.held.union(held);
     }
 
+    /// Asks for what statements have named, and for the variables that the backend was given.
+    fn ask_by_name(&mut self, things: &[Named<'_>], memory: &MyMemory, out: &mut Vec<u8>) {
+        self.outcome.inspection.there = vec![true; things.len()];
+        let given = memory.settings().iter().map(|(name, _)| name).filter(|name| named::is_variable(name));
+        let mut variables: Vec<Box<str>> = given.map(Into::into).collect();
+        let mut locks = Vec::new();
+        for (at, thing) in things.iter().enumerate() {
+            match thing {
+                Named::Variable(name) => variables.push(named::setting_of(name)),
+                Named::Lock(name) => locks.push((at, *name)),
+                Named::TempTable { schema, name } => {
+                    query(&named::ask_table(schema, name), out);
+                    self.waits.push_back(Waits::Table(at));
+                }
+            }
+        }
+        variables.sort_unstable();
+        variables.dedup();
+        if !variables.is_empty() {
+            query(&named::ask_variables(&variables), out);
+            self.waits.push_back(Waits::Variables(variables));
+        }
+        if !locks.is_empty() {
+            query(&named::ask_locks(locks.iter().map(|(_, name)| *name)), out);
+            self.waits.push_back(Waits::Locks(locks.into_iter().map(|(at, _)| at).collect()));
+        }
+    }
+
+    fn is_there(&mut self, at: usize, there: bool) {
+        if let Some(told) = self.outcome.inspection.there.get_mut(at) {
+            *told = there;
+        }
+    }
+
     fn row(&mut self, body: &[u8]) -> Option<()> {
         let mut reader = Reader(body);
         let mut next = || {
@@ -330,39 +381,72 @@ impl MyOwnReply {
             }
             reader.text().map(Some)
         };
+        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let mut there: Vec<(usize, bool)> = Vec::new();
+        let mut held = Held::empty();
         match self.waits.front() {
             Some(Waits::Values(names)) => {
-                let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(names.len());
-                for (name, numeric) in names.iter().zip(&self.numeric) {
+                for (name, (kind, _)) in names.iter().zip(&self.kinds) {
                     let value = match next()? {
                         None => "NULL".into(),
-                        Some(value) if *numeric => std::str::from_utf8(value).ok()?.into(),
+                        Some(value) if is_numeric(*kind) => std::str::from_utf8(value).ok()?.into(),
                         Some(value) => format!("'{}", std::str::from_utf8(value).ok()?).into(),
                     };
                     pairs.push((name.clone(), value));
                 }
-                self.outcome.inspection.settings = Settings::new(pairs);
             }
-            Some(Waits::UserVariables { .. }) => {
-                if next()? != Some(&b"0"[..]) {
-                    self.hold(Held::USER_VARIABLE);
+            Some(Waits::Variables(names)) => {
+                for (name, kinds) in names.iter().zip(self.kinds.chunks(3)) {
+                    let (kind, unsigned) = *kinds.first()?;
+                    match named::variable(kind, unsigned, next()?, next()?, next()?)? {
+                        Variable::None => {}
+                        Variable::Value(value) => pairs.push((name.clone(), value)),
+                        Variable::Long => held = Held::USER_VARIABLE,
+                    }
+                }
+            }
+            Some(Waits::Table(at)) => there.push((*at, named::is_temporary(body)?)),
+            Some(Waits::Locks(places)) => {
+                for at in places {
+                    there.push((*at, next()? == Some(&b"1"[..])));
+                }
+            }
+            Some(Waits::UserVariables) => {
+                let settings = &self.outcome.inspection.settings;
+                let carried = settings.iter().filter(|(name, _)| named::is_variable(name)).count();
+                let all: usize = std::str::from_utf8(next()??).ok()?.parse().ok()?;
+                self.outcome.inspection.sure = Held::USER_VARIABLE;
+                if all > carried {
+                    held = Held::USER_VARIABLE;
                 }
             }
             Some(Waits::Simple) | None => {}
+        }
+        self.hold(held);
+        there.into_iter().for_each(|(at, there)| self.is_there(at, there));
+        if !pairs.is_empty() {
+            let settings = &self.outcome.inspection.settings;
+            self.outcome.inspection.settings = settings.overlaid(&Settings::new(pairs));
         }
         Some(())
     }
 }
 
-/// Whether a column definition is of a type that is written as a number.
-fn is_numeric(definition: &[u8]) -> Option<bool> {
+/// The type that a column definition tells, and whether it is unsigned.
+fn kind(definition: &[u8]) -> Option<(u8, bool)> {
+    const UNSIGNED: u16 = 32;
     let mut reader = Reader(definition);
     for _ in 0..6 {
         reader.text()?;
     }
     reader.number()?;
     reader.take(6)?;
-    Some(matches!(reader.byte()?, 0..=5 | 8 | 9 | 13 | 16 | 246))
+    Some((reader.byte()?, reader.u16()? & UNSIGNED != 0))
+}
+
+/// Whether a type is written as a number.
+fn is_numeric(kind: u8) -> bool {
+    matches!(kind, 0..=5 | 8 | 9 | 13 | 16 | 246)
 }
 
 #[cfg(test)]

@@ -333,7 +333,8 @@ impl MyTracker {
                 self.unkept += 1;
             }
             let name = self.free_name();
-            let slot = Slot { statement, params, types: Vec::new(), cursor: false, long: false };
+            let slot =
+                Slot { statement, params, types: Vec::new(), cursor: false, counted: None, long: false };
             self.slots.insert(name, slot);
             let at = frame::begin(after, self.sequence);
             after.push(mark::OK);

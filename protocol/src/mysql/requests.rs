@@ -6,6 +6,7 @@
 
 use super::alone::{no_cursor, unknown_command, unknown_statement};
 use super::command::{Command, commands};
+use super::count::{self, Counts};
 use super::diagnosis::Diagnosis;
 use super::flags::command;
 use super::frame::{self, FULL};
@@ -16,7 +17,7 @@ use super::statements::Statement;
 use super::tracker::{MyTracker, Owed};
 use crate::fault::Cause;
 use crate::settings::Change;
-use crate::tracker::Memory;
+use crate::tracker::{Memory, Tracker};
 use crate::{Fault, Settings};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,6 +28,11 @@ const SLOTS_MAX: usize = 16_384;
 /// See `Tracker::is_reset`.
 pub(super) fn is_reset(request: &[u8]) -> bool {
     Command::first(request).is_some_and(|command| command.tag == command::RESET_CONNECTION && command.whole)
+}
+
+/// See `Tracker::runs`.
+pub(super) fn runs(request: &[u8]) -> bool {
+    commands(request).any(|command| command.tag != command::STMT_PREPARE)
 }
 
 /// Whether a command could be sent on.
@@ -116,11 +122,7 @@ impl MyTracker {
                 self.close(command.statement(), memory, out);
                 return Ok(Sent::Yes);
             }
-            command::QUERY => {
-                let payload = command.payload();
-                self.bring(Asks::of(payload.get(1..).unwrap_or_default()), memory, out);
-                Owed::Results { statement: 0 }
-            }
+            command::QUERY => return Ok(self.query(command, memory, out)),
             command::STMT_PREPARE => return self.prepare(command, memory, out, client),
             command::STMT_EXECUTE => return self.execute(command, memory, out, client),
             command::STMT_FETCH | command::STMT_RESET => {
@@ -139,11 +141,9 @@ impl MyTracker {
             }
             _ => return self.local(&unknown_command(), command, client),
         };
-        if command.tag != command::QUERY {
-            self.diagnosis = Diagnosis::Nothing;
-            memory.last_by = (0, 0);
-            self.count += 1;
-        }
+        self.diagnosis = Diagnosis::Nothing;
+        memory.last_by = (0, 0);
+        self.count += 1;
         self.open = false;
         self.owed.push_back(owed);
         out.extend_from_slice(command.frames);
@@ -160,6 +160,31 @@ impl MyTracker {
         Ok(Sent::Yes)
     }
 
+    fn query(&mut self, command: &Command<'_>, memory: &mut MyMemory, out: &mut Vec<u8>) -> Sent {
+        let payload = command.payload();
+        let text = payload.get(1..).unwrap_or_default();
+        let asks = Asks::of(text);
+        let counts = self.counts_elsewhere(asks, memory).filter(|_| command.whole);
+        let written = counts.and_then(|counts| count::with_counts(text, counts, self.quoting()));
+        self.bring(asks, memory, out);
+        self.open = false;
+        self.owed.push_back(Owed::Results { statement: 0 });
+        match written {
+            Some(text) => {
+                frame::put(out, 0, &[&[command::QUERY], text.as_slice()].concat());
+            }
+            None => out.extend_from_slice(command.frames),
+        }
+        Sent::Yes
+    }
+
+    /// What the session's last statement counted, if that is asked for where the backend has run another one since.
+    fn counts_elsewhere(&self, asks: Asks, memory: &MyMemory) -> Option<Counts> {
+        let here = memory.last_by == (self.number, self.count);
+        let found_rows = (!self.last.counted).then_some(self.last.found_rows);
+        (asks.counts && !here).then_some(Counts { row_count: self.last.row_count, found_rows })
+    }
+
     /// Brings the backend to what the session's last statement left, as far as it is asked for, and forgets what
     /// is not.
     fn bring(&mut self, asks: Asks, memory: &mut MyMemory, out: &mut Vec<u8>) {
@@ -170,24 +195,13 @@ impl MyTracker {
             self.bring_insert_id(memory, out);
             here = false;
         }
-        if !here && (asks.diagnostics || asks.row_count) {
-            self.bring_last(asks, out);
+        if !here && asks.diagnostics {
+            own::query(&last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes), out);
+            self.owed.push_back(Owed::Simple { ours: true, option: None });
         }
         if !asks.keeps {
             self.diagnosis = Diagnosis::Nothing;
         }
-    }
-
-    /// Diagnostics and ROW_COUNT() are what they were on the backend where the last statement ran.
-    fn bring_last(&mut self, asks: Asks, out: &mut Vec<u8>) {
-        if asks.diagnostics || matches!(self.diagnosis, Diagnosis::Failed(_)) {
-            own::query(&last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes), out);
-        } else if let Some(text) = last::row_count_again(self.last.row_count) {
-            own::query(text, out);
-        } else {
-            return;
-        }
-        self.owed.push_back(Owed::Simple { ours: true, option: None });
     }
 
     /// LAST_INSERT_ID() is what it was on the backend where the session inserted.
@@ -268,7 +282,12 @@ impl MyTracker {
         let Some(slot) = self.slots.get(&name) else {
             return self.local(&unknown_statement(name), command, client);
         };
-        let statement = Arc::clone(&slot.statement);
+        let mut statement = Arc::clone(&slot.statement);
+        // A cursor is fetched from by the number of the statement itself.
+        let fetches = command.front.get(5) != Some(&0);
+        if let Some(counts) = self.counts_elsewhere(statement.asks, memory).filter(|_| !fetches) {
+            statement = self.counted(name, statement, counts);
+        }
         let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
         self.bring(statement.asks, memory, out);
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
@@ -289,6 +308,19 @@ impl MyTracker {
         self.open = false;
         self.owed.push_back(Owed::Results { statement: name });
         Ok(Sent::Yes)
+    }
+
+    /// A statement with counts written into it, where it asks for them.
+    fn counted(&mut self, name: u32, statement: Arc<Statement>, counts: Counts) -> Arc<Statement> {
+        let quoting = self.quoting();
+        let Some(slot) = self.slots.get_mut(&name) else { return statement };
+        if let Some((_, written)) = slot.counted.as_ref().filter(|(have, _)| *have == counts) {
+            return Arc::clone(written);
+        }
+        let Some(text) = count::with_counts(&statement.text, counts, quoting) else { return statement };
+        let written = self.registry.unkept(&text, &statement.birth);
+        slot.counted = Some((counts, Arc::clone(&written)));
+        written
     }
 
     fn on_statement(

@@ -9,6 +9,7 @@
 //! asked. A statement's number on a backend is known only when its preparation was answered, so
 //! what needs it waits in `pending`.
 
+use super::count::Counts;
 use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, mark, status};
 use super::last::Last;
@@ -57,6 +58,8 @@ pub(super) struct Slot {
     pub types: Vec<u8>,
     /// A cursor is open on the backend.
     pub cursor: bool,
+    /// The same with counts written into it, as it was last run.
+    pub counted: Option<(Counts, Arc<Statement>)>,
     /// Long data was sent to the backend and not used yet.
     pub long: bool,
 }
@@ -370,8 +373,8 @@ impl Tracker for MyTracker {
 
     fn schema_changed(&self) {}
 
-    fn runs(&self, _: &[u8]) -> bool {
-        true
+    fn runs(&self, request: &[u8]) -> bool {
+        super::requests::runs(request)
     }
 
     fn take_discarded(&mut self) -> bool {

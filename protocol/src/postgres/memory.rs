@@ -137,7 +137,7 @@ impl crate::tracker::Memory for PgMemory {
         Inspection {
             held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },
             settings: found.settings.without(AUTHORIZATION),
-            channels: found.channels,
+            ..found
         }
     }
 
@@ -167,7 +167,12 @@ impl crate::tracker::Memory for PgMemory {
         &self.reported
     }
 
-    fn blind(&self) -> Held {
+    fn place(&self) -> &str {
+        // There is a path of them.
+        ""
+    }
+
+    fn take_doubt(&mut self) -> Held {
         Held::empty()
     }
 }

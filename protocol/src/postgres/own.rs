@@ -44,7 +44,7 @@ pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
         Errand::Discard => query(b"DISCARD ALL", out),
         Errand::DiscardSequences => query(b"DISCARD SEQUENCES", out),
         Errand::ResetSettings => query(b"RESET ALL; RESET ROLE", out),
-        Errand::Inspect { names } => {
+        Errand::Inspect { names, .. } => {
             let array = array(names);
             statement(INSPECT, &[array.as_bytes()], out);
             finish(out);

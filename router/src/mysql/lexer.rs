@@ -84,6 +84,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// The last token as it is written.
+    pub(crate) fn slice(&self) -> &'a [u8] {
+        self.since(self.start)
+    }
+
     fn peek(&self, ahead: usize) -> Option<u8> {
         self.text.get(self.at + ahead).copied()
     }

@@ -6,6 +6,7 @@
 
 mod builtins;
 mod lexer;
+mod mentions;
 mod scan;
 mod session;
 mod statement;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::{Detail, Lexing, Name, Plan};
 use lexer::{Lexer, Token, Versioned};
+pub use mentions::{Mention, mentions};
 
 /// What the body of a stored function tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
