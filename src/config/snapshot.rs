@@ -69,6 +69,8 @@ pub struct Provenance {
     pub origin: Origin,
     /// What it would be if nobody had; `none` if nothing.
     pub usual: String,
+    /// Whether it is a secret, or names the file of one: neither is given where others look on.
+    pub is_secret: bool,
 }
 
 /// Who gave a value.
