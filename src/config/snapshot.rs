@@ -294,6 +294,8 @@ pub struct UserConfig {
     pub admin: bool,
     /// Whether it may use those that only show something.
     pub stats: bool,
+    /// Whether whatever it connects to is the console.
+    pub console: bool,
     /// Clients at a time; `None` is bounded by `max_clients` alone.
     pub max_connections: Option<u32>,
     /// The cluster that serves its MySQL clients; exists, and runs MySQL.

@@ -30,7 +30,7 @@ pub use dial::PgDial;
 pub use login::PgLogin;
 pub use memory::PgMemory;
 pub use own::PgOwnReply;
-pub use served::{Describe, PgServed, Step as Served};
+pub use served::PgServed;
 pub use startup::CancelKey;
 pub use statements::Registry;
 pub use tracker::PgTracker;
@@ -48,6 +48,7 @@ impl crate::Protocol for Postgres {
     type Registry = Registry;
     type CancelKey = CancelKey;
     type OwnReply = PgOwnReply;
+    type Served = PgServed;
 
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         frame::head(bytes)
