@@ -62,7 +62,7 @@ impl Listener {
         };
         tokio::pin!(over);
         // Kept free for operators, who must come in also when all places are taken.
-        let spares = Arc::new(Places::new(if gate.console.is_some() { SPARES } else { 0 }));
+        let spares = Arc::new(Places::new(SPARES));
         loop {
             let now = manners.borrow().clone();
             let accepted = tokio::select! {

@@ -122,6 +122,7 @@ async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), St
         latches: shared.latches,
         orders,
         averages: Mutex::default(),
+        since: Instant::now(),
     };
     let program = Program {
         postgres,
@@ -211,9 +212,9 @@ impl Program {
         let unix = snapshot.listen.unix.clone().map(Address::Unix);
         let postgres = snapshot.listen.postgres.clone().into_iter().chain(unix);
         let mysql = snapshot.listen.mysql.clone();
-        let (places, stop, console) = (&self.places, &self.stop, Some(Arc::clone(&self.console)));
+        let (places, stop, console) = (&self.places, &self.stop, &self.console);
         let mut bound = self.postgres.open(postgres, snapshot, &mut inherited, places, stop, console).await?;
-        bound.extend(self.mysql.open(mysql, snapshot, &mut inherited, places, stop, None).await?);
+        bound.extend(self.mysql.open(mysql, snapshot, &mut inherited, places, stop, console).await?);
         if let Some(http) = &snapshot.listen.http {
             let opened = Socket::open(http, wing::opening(snapshot), &mut inherited).await;
             bound.push(format!("http {http}"));

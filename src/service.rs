@@ -222,22 +222,25 @@ impl<P: Protocol> Directory<P> {
                 let place = self.trade.place(&edition.snapshot, user, &probe.dbname);
                 place.is_ok_and(|place| place.cluster.name == running.config.name)
             };
-            let Some(user) = edition.snapshot.users.values().find(serves) else { continue };
-            let Ok(service) = edition.service(self.trade, &user.name, &probe.dbname, 0) else { continue };
-            let need = Need {
-                want: Want::Any,
-                consistency: Consistency::Eventual,
-                max_lag: None,
-                freshness: &mut Freshness::default(),
-                exclude: None,
-                drawn: None,
-                deadline,
-                now: Instant::now(),
-            };
-            if let Ok(leased) = service.access.lease(need).await {
-                self.announced.store(Arc::new(leased.lease.memory.reported().to_vec()));
-                leased.lease.release();
-                return true;
+            // Who only comes to the console need not have an account anywhere.
+            let users = edition.snapshot.users.values().filter(|user| !user.console).filter(serves);
+            for user in users {
+                let Ok(service) = edition.service(self.trade, &user.name, &probe.dbname, 0) else { continue };
+                let need = Need {
+                    want: Want::Any,
+                    consistency: Consistency::Eventual,
+                    max_lag: None,
+                    freshness: &mut Freshness::default(),
+                    exclude: None,
+                    drawn: None,
+                    deadline,
+                    now: Instant::now(),
+                };
+                if let Ok(leased) = service.access.lease(need).await {
+                    self.announced.store(Arc::new(leased.lease.memory.reported().to_vec()));
+                    leased.lease.release();
+                    return true;
+                }
             }
         }
         false

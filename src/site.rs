@@ -59,6 +59,10 @@ pub struct Client {
     pub id: u32,
     /// The user, as the client gave it.
     pub user: String,
+    /// The database that serves it.
+    pub engine: Engine,
+    /// The database that it named when it signed in.
+    pub database: String,
     /// What operators call the database that it is served by.
     pub domain: String,
     /// What it calls itself.

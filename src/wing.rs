@@ -83,7 +83,7 @@ impl<P: Protocol> Wing<P> {
         inherited: &mut Inherited,
         places: &Arc<Places>,
         stop: &watch::Sender<bool>,
-        console: Option<Arc<Console>>,
+        console: &Arc<Console>,
     ) -> Result<Vec<String>, String> {
         let gate = Arc::new(Gate {
             directory: Arc::clone(&self.directory),
@@ -91,7 +91,7 @@ impl<P: Protocol> Wing<P> {
             registry: Arc::default(),
             peers: Arc::clone(&self.peers),
             crowd: Arc::default(),
-            console,
+            console: Arc::clone(console),
         });
         let mut bound = Vec::new();
         for at in addresses {
@@ -157,7 +157,8 @@ impl<P: Protocol> Site for Wing<P> {
     }
 
     fn roll(&self) -> Vec<Client> {
-        self.sessions.all().iter().map(|slot| client(slot)).collect()
+        let engine = self.engine();
+        self.sessions.all().iter().map(|slot| client(slot, engine)).collect()
     }
 
     fn backends(&self) -> Vec<(String, Arc<Card>)> {
@@ -242,11 +243,13 @@ pub fn opening(snapshot: &Snapshot) -> Opening {
 }
 
 /// A session, as operators see it.
-fn client<P: Protocol>(slot: &Slot<P>) -> Client {
+fn client<P: Protocol>(slot: &Slot<P>, engine: Engine) -> Client {
     let about = &slot.about;
     Client {
         id: about.id,
         user: about.user.to_string(),
+        engine,
+        database: about.database.to_string(),
         domain: about.domain.to_string(),
         application: about.application.to_string(),
         peer: about.peer,

@@ -275,6 +275,7 @@ fn no_answer_contains_a_secret() {
     for sql in [
         "SET users.front.password = 'canary-3f7a-set'",
         "SET users.front.pasword = canary-3f7a-typo",
+        "SET listen.http_token = 'canary-3f7a-token'",
         "SET general.max_clients = 'canary-3f7a-number'",
         "RESET users.front.backend_password",
         "RELOAD",

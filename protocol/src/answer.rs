@@ -2,6 +2,8 @@
 //!
 //! Values only; each protocol has its own way to write them.
 
+use std::borrow::Cow;
+
 /// What the values of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -18,13 +20,23 @@ pub enum Kind {
 }
 
 /// A column of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What its values are.
     pub kind: Kind,
 }
+
+impl Column {
+    /// A column whose name the code has.
+    pub const fn of(name: &'static str, kind: Kind) -> Self {
+        Self { name: Cow::Borrowed(name), kind }
+    }
+}
+
+/// The columns of an answer: those of a table that the code has, or some that a query chose.
+pub type Columns = Cow<'static, [Column]>;
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +103,7 @@ pub struct Answer {
     /// What is said beside it, each as a sentence.
     pub notices: Vec<String>,
     /// Its columns; `None` if it has no rows by nature.
-    pub columns: Option<&'static [Column]>,
+    pub columns: Option<Columns>,
     /// Its rows, each as long as the columns.
     pub rows: Vec<Vec<Cell>>,
     /// What the database would call the command that was carried out.
@@ -105,8 +117,8 @@ impl Answer {
     }
 
     /// Rows.
-    pub fn table(columns: &'static [Column], rows: Vec<Vec<Cell>>) -> Self {
-        Self { notices: Vec::new(), columns: Some(columns), rows, tag: "SHOW".to_owned() }
+    pub fn table(columns: impl Into<Columns>, rows: Vec<Vec<Cell>>) -> Self {
+        Self { notices: Vec::new(), columns: Some(columns.into()), rows, tag: "SHOW".to_owned() }
     }
 
     /// The same, with a remark.

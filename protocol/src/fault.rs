@@ -45,6 +45,22 @@ pub enum Cause {
     Canceled,
     /// A value or parameter is not valid.
     InvalidParameter,
+    /// The text is no statement that is known.
+    Syntax,
+    /// Who asks may not do this.
+    NotPermitted,
+    /// It cannot be done as things stand.
+    WrongState,
+    /// The configuration that this would lead to has mistakes.
+    BadConfiguration,
+    /// There is no table of this name.
+    UnknownTable,
+    /// Nor a column.
+    UnknownColumn,
+    /// The prepared statement does not exist.
+    UnknownStatement,
+    /// Something is kept already as often as it may be.
+    TooMany,
     /// The administrator ended the session.
     Terminated,
     /// A fault of Splitpool itself.
@@ -67,6 +83,14 @@ impl Cause {
             Self::Timeout => "57014",
             Self::Canceled => "57014",
             Self::InvalidParameter => "22023",
+            Self::Syntax => "42601",
+            Self::NotPermitted => "42501",
+            Self::WrongState => "55000",
+            Self::BadConfiguration => "F0000",
+            Self::UnknownTable => "42P01",
+            Self::UnknownColumn => "42703",
+            Self::UnknownStatement => "26000",
+            Self::TooMany => "54000",
             Self::Internal => "XX000",
         }
     }

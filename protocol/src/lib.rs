@@ -19,6 +19,7 @@ pub mod own;
 pub mod postgres;
 pub mod proxied;
 pub mod secret;
+pub mod served;
 pub mod settings;
 pub mod tracker;
 
@@ -31,6 +32,7 @@ pub use settings::Settings;
 use codec::Codec;
 use handshake::{AuthMethod, Credential, Dial, Login, Verifier};
 use own::{Errand, OwnReply};
+use served::Served;
 use tracker::{Memory, Refusal, Tracker};
 
 /// One database's wire protocol: a family of types that the shared core is generic over.
@@ -51,6 +53,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     type CancelKey: Clone + Send + Sync + Eq + std::hash::Hash + 'static;
     /// Reads the reply to something Splitpool itself asked a backend.
     type OwnReply: OwnReply;
+    /// Answers a client whose statements Splitpool runs itself.
+    type Served: Served;
 
     /// The header of the frame at the start of `bytes`, or `None` if it is cut.
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError>;

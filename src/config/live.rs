@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, Guard};
 
 use super::changes::changes;
-use super::{Fingerprint, MASK, Mistakes, Snapshot, hash, load, load_over};
+use super::{Fingerprint, Mistakes, Snapshot, hash, load, load_over};
 
 /// Keys that keep their value until a restart.
 const FIXED: [&str; 9] = [
@@ -154,11 +154,10 @@ impl Live {
     ) -> Result<(ReloadReport, T), Mistakes> {
         let mut read = self.read();
         let refused = |why: &str| Mistakes::whole(&self.path, format!("{key}: {why}"));
-        let secret = key.rsplit('.').next().is_some_and(|name| name.contains("password"));
         let current = self.current();
-        match current.settings.get(key) {
+        match current.sources.0.get(key) {
             None => return Err(refused("no such key")),
-            Some(value) if secret || value == MASK => {
+            Some(source) if source.is_secret => {
                 return Err(refused("a secret is not set here, where it would be shown to others"));
             }
             Some(_) if needs_restart(key) => {

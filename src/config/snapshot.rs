@@ -70,6 +70,8 @@ pub struct Provenance {
     pub origin: Origin,
     /// What it would be if nobody had; `none` if nothing.
     pub usual: String,
+    /// Whether it is a secret, or names the file of one: neither is given where others look on.
+    pub is_secret: bool,
 }
 
 /// Who gave a value.
@@ -297,6 +299,8 @@ pub struct UserConfig {
     pub admin: bool,
     /// Whether it may use those that only show something.
     pub stats: bool,
+    /// Whether whatever it connects to is the console.
+    pub console: bool,
     /// Clients at a time; `None` is bounded by `max_clients` alone.
     pub max_connections: Option<u32>,
     /// The cluster that serves its MySQL clients; exists, and runs MySQL.

@@ -2,8 +2,9 @@
 //!
 //! A command that is not in `table.rs`, which also says what right it needs, does not exist. Names and forms are PgBouncer's, as far as it has them.
 
+use super::select::{self, Select};
 use super::table::{Entry, TABLE, is_call};
-use super::words::{Word, statements};
+use super::words::{Statement, Word, statements};
 use protocol::Fault;
 use protocol::answer::Column;
 use protocol::fault::Cause;
@@ -60,9 +61,11 @@ pub(super) enum Show {
     /// As PgBouncer 1.7 had them.
     StatsOfOld,
     StatsTotals,
+    Tables,
     Totals,
     Users,
     Version,
+    Warnings,
 }
 
 impl Show {
@@ -95,6 +98,10 @@ pub(super) enum Command {
     Fake(&'static [Column], &'static str),
     /// `SELECT 1`
     One,
+    /// A query to the tables that monitoring agents read, or to what drivers ask of a session.
+    Select(Box<Select>),
+    /// Another name for the console itself.
+    Use(String),
     /// What concerns a session of a database, and none of the console: done without effect.
     Ignored(&'static str),
     Pause(Option<String>),
@@ -123,7 +130,8 @@ impl Command {
         };
         match self {
             Self::Show(show) => format!("SHOW {show:?}"),
-            Self::Fake(..) | Self::One => "SELECT".to_owned(),
+            Self::Fake(..) | Self::One | Self::Select(_) => "SELECT".to_owned(),
+            Self::Use(name) => format!("USE {name:?}"),
             Self::Ignored(tag) => (*tag).to_owned(),
             Self::Pause(database) => of("PAUSE", database),
             Self::Resume(database) => of("RESUME", database),
@@ -146,7 +154,9 @@ impl Command {
 /// Settings of database sessions that drivers and tools set wherever they connect to.
 const OF_SESSIONS: &[&str] = &[
     "application_name",
+    "autocommit",
     "bytea_output",
+    "character_set_results",
     "client_encoding",
     "client_min_messages",
     "datestyle",
@@ -155,8 +165,13 @@ const OF_SESSIONS: &[&str] = &[
     "idle_in_transaction_session_timeout",
     "intervalstyle",
     "lock_timeout",
+    "names",
+    "net_write_timeout",
     "search_path",
     "session",
+    "sql_mode",
+    "sql_safe_updates",
+    "sql_select_limit",
     "standard_conforming_strings",
     "statement_timeout",
     "time",
@@ -172,7 +187,9 @@ fn is_of_sessions(words: &[Word]) -> bool {
         rest => rest,
     };
     let Some(name) = rest.first() else { return false };
-    let known = OF_SESSIONS.iter().any(|known| name.text().eq_ignore_ascii_case(known));
+    let text = name.text();
+    // MySQL writes its variables so, which no key of ours is.
+    let known = text.starts_with('@') || OF_SESSIONS.iter().any(|known| text.eq_ignore_ascii_case(known));
     (verb.is("SET") || verb.is("RESET")) && known
         || verb.is("RESET") && name.is("ALL")
         || verb.is("SET") && name.is("CHARACTERISTICS")
@@ -184,10 +201,15 @@ fn is_of_sessions(words: &[Word]) -> bool {
 /// What is wrong with the first one that is none.
 pub(super) fn read(text: &str) -> Result<Vec<(Right, Command)>, Fault> {
     let statements = statements(text).ok_or_else(|| syntax("a quote or comment is not closed"))?;
-    statements.iter().map(|words| read_one(words)).collect()
+    statements.iter().map(read_one).collect()
 }
 
-fn read_one(words: &[Word]) -> Result<(Right, Command), Fault> {
+fn read_one(Statement { words, text }: &Statement<'_>) -> Result<(Right, Command), Fault> {
+    let query = || Ok((Right::Stats, Command::Select(Box::new(select::read(text)?))));
+    let is_query = words.first().is_some_and(|verb| verb.is("SELECT"));
+    if is_query && words.iter().any(|word| word.is("FROM")) {
+        return query();
+    }
     if is_of_sessions(words) {
         let tag = if words.first().is_some_and(|verb| verb.is("SET")) { "SET" } else { "RESET" };
         return Ok((Right::Stats, Command::Ignored(tag)));
@@ -205,6 +227,9 @@ fn read_one(words: &[Word]) -> Result<(Right, Command), Fault> {
         said.len() >= entry.words.len() && entry.words.iter().zip(&said).all(|(word, said)| said.is(word))
     };
     let Some(entry) = TABLE.iter().find(names) else {
+        if is_query {
+            return query();
+        }
         return Err(syntax("unknown command; SHOW HELP lists all"));
     };
     let rest = said.get(entry.words.len()..).unwrap_or_default();
@@ -215,7 +240,7 @@ fn read_one(words: &[Word]) -> Result<(Right, Command), Fault> {
 }
 
 fn syntax(message: impl Into<String>) -> Fault {
-    Fault::error(Cause::InvalidParameter, message.into()).code("42601")
+    Fault::error(Cause::Syntax, message.into())
 }
 
 /// Whether somebody with `has` may do what needs `needs`.
@@ -226,7 +251,7 @@ pub(super) fn allow(has: Right, needs: Right) -> Result<(), Fault> {
     if has >= needs {
         return Ok(());
     }
-    Err(Fault::error(Cause::NotAllowed, "admin access needed").code("42501"))
+    Err(Fault::error(Cause::NotPermitted, "admin access needed"))
 }
 
 /// What `SHOW HELP` says: a headline and the commands below it.
@@ -258,8 +283,10 @@ mod tests {
                 only(entry.example).unwrap_or_else(|error| panic!("{error}: {}", entry.example));
             assert_eq!(right, entry.right, "{}", entry.example);
             assert!(allow(Right::Admin, right).is_ok());
-            let looks =
-                matches!(command, Command::Show(_) | Command::Fake(..) | Command::One | Command::Ignored(_));
+            let looks = matches!(
+                command,
+                Command::Show(_) | Command::Fake(..) | Command::One | Command::Ignored(_) | Command::Use(_)
+            );
             let secret = command == Command::Show(Show::Fds);
             assert_eq!(allow(Right::Stats, right).is_ok(), looks && !secret, "{}", entry.example);
         }
@@ -286,6 +313,11 @@ mod tests {
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Command::Ignored("SET")),
             ("SET SESSION timezone = 'UTC'", Command::Ignored("SET")),
             ("SET TIME ZONE 'UTC'", Command::Ignored("SET")),
+            ("SET NAMES utf8mb4 COLLATE utf8mb4_bin", Command::Ignored("SET")),
+            ("SET AUTOCOMMIT = 0", Command::Ignored("SET")),
+            ("SET @@session.autocommit = OFF", Command::Ignored("SET")),
+            ("SHOW TABLES FROM `stats`", Command::Show(Show::Tables)),
+            ("USE `main`", Command::Use("main".into())),
             ("RESET ALL", Command::Ignored("RESET")),
             ("DISCARD ALL", Command::Ignored("DISCARD")),
         ] {
@@ -309,6 +341,8 @@ mod tests {
             "DISABLE",
             "DRAIN",
             "SELECT now()",
+            "SELECT * FROM nothing",
+            "SHOW TABLES FROM",
             "SHOW 'POOLS'",
             "INSERT INTO t VALUES (1)",
             "PAUSE 'x",

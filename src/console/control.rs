@@ -79,9 +79,12 @@ impl Console {
             Command::Suspend => Err(Fault::error(Cause::NotSupported, "SUSPEND is not supported")
                 .hint("PAUSE stops all work between transactions; no client is dropped.")),
             Command::Assign(duty, endpoint) => self.assign(duty, &endpoint),
-            Command::Show(_) | Command::Fake(..) | Command::One | Command::Ignored(_) => {
-                Err(Fault::error(Cause::Internal, "nothing to carry out"))
-            }
+            Command::Show(_)
+            | Command::Fake(..)
+            | Command::One
+            | Command::Ignored(_)
+            | Command::Select(_)
+            | Command::Use(_) => Err(Fault::error(Cause::Internal, "nothing to carry out")),
         }
     }
 
@@ -106,7 +109,7 @@ impl Console {
 
     async fn pause(&self, database: Option<&str>) -> Result<Answer, Fault> {
         if !self.latches.pause(database) {
-            return Err(Fault::error(Cause::InvalidParameter, "already suspended/paused").code("55000"));
+            return Err(Fault::error(Cause::WrongState, "already suspended/paused"));
         }
         let mut pausing = Pausing { console: self, database, done: false };
         self.latched();
@@ -127,7 +130,7 @@ impl Console {
         self.rest(database, false);
         self.latched();
         if !was {
-            return Err(Fault::error(Cause::InvalidParameter, "not suspended/paused").code("55000"));
+            return Err(Fault::error(Cause::WrongState, "not suspended/paused"));
         }
         Ok(Answer::done("RESUME"))
     }
@@ -231,6 +234,6 @@ async fn told(tag: &str, outcome: oneshot::Receiver<Outcome>) -> Result<Answer, 
             let lines = report.changed.into_iter().chain(report.kept);
             Ok(lines.fold(Answer::done(tag), |answer, line| answer.notice(line)))
         }
-        Err(mistakes) => Err(Fault::error(Cause::InvalidParameter, mistakes).code("F0000")),
+        Err(mistakes) => Err(Fault::error(Cause::BadConfiguration, mistakes)),
     }
 }

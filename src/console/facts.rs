@@ -8,6 +8,7 @@ use crate::site::Client;
 use pool::{Card, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the console's own database is called where databases are listed, as in PgBouncer, so that
 /// tools that leave that one out leave ours out.
@@ -25,6 +26,8 @@ pub(super) struct Facts {
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of memory that the process occupies.
     pub(super) resident: u64,
+    /// How long it has served.
+    pub(super) uptime: Duration,
 }
 
 /// An open backend, and whom it works for.

@@ -1,8 +1,8 @@
-//! Where operators look and command: the database `splitpool`, or `pgbouncer`, on PostgreSQL's port.
+//! Where operators look and command: the database `splitpool`, or `pgbouncer`, on either port.
 //!
 //! `table` holds every command with the right it needs, `commands` reads what is said, `shapes` which columns there are,
-//! `facts` what is known at a moment; `show`, `sockets`, `own` and `config_rows` make rows of
-//! that. All of these decide. `session` listens and answers, `control` carries commands out.
+//! `facts` what is known at a moment; `show`, `sockets`, `own`, `config_rows` and `proxysql` make
+//! rows of that; `select` reads queries to the tables of the last. All of these decide. `session` listens and answers, `control` carries commands out.
 //! What is shown is gathered when somebody asks: nothing is kept up for it while queries run.
 
 mod averages;
@@ -11,6 +11,8 @@ mod config_rows;
 mod control;
 mod facts;
 mod own;
+mod proxysql;
+mod select;
 mod session;
 mod shapes;
 mod show;
@@ -71,11 +73,21 @@ pub struct Console {
     pub orders: mpsc::Sender<Order>,
     /// What happened in the last period.
     pub averages: Mutex<Averages>,
+    /// When the process began to serve.
+    pub since: Instant,
 }
+
+/// What the console calls itself.
+const NAME: &str = "splitpool";
 
 /// Whether a client that asks for this database is an operator.
 pub fn is_named(database: &str) -> bool {
-    matches!(database, "splitpool" | "pgbouncer")
+    matches!(database, NAME | "pgbouncer")
+}
+
+/// Whether an operator may call the console so: by its names, or by those of ProxySQL's schemas.
+fn is_known_as(name: &str) -> bool {
+    is_named(name) || matches!(name, "main" | "stats")
 }
 
 /// The setting by which a client asks for the columns of another version of PgBouncer.
@@ -106,8 +118,7 @@ impl Console {
         match snapshot.users.get(user) {
             Some(user) if user.admin => Ok(Right::Admin),
             Some(user) if user.stats => Ok(Right::Stats),
-            _ => Err(Fault::fatal(Cause::NotAllowed, "this user may not use the console")
-                .code("42501")
+            _ => Err(Fault::fatal(Cause::NotPermitted, "this user may not use the console")
                 .hint("Users with admin = true or stats = true may.")),
         }
     }
@@ -137,6 +148,7 @@ impl Console {
             averages: self.averages.lock().clone(),
             outcomes: self.live.outcomes(),
             resident: resident(),
+            uptime: self.since.elapsed(),
             snapshot,
             clients,
         }

@@ -2,6 +2,7 @@
 
 use super::commands::Show;
 use super::facts::Facts;
+use super::proxysql::Table;
 use super::show::{Row, row};
 use super::sockets::clock;
 use super::table::{Entry, TABLE};
@@ -26,6 +27,9 @@ pub(super) fn rows(show: Show, facts: &Facts) -> Option<Vec<Row>> {
         Show::Replicas => endpoints().map(|(view, seen)| replica(view, seen)).collect(),
         Show::Routes => routes(facts),
         Show::Settings => settings(facts),
+        Show::Tables => Table::ALL.iter().map(|table| row![table.name()]).collect(),
+        // What there is to say is said in the answer itself.
+        Show::Warnings => Vec::new(),
         _ => return None,
     })
 }

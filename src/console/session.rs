@@ -5,9 +5,9 @@ use super::show::row;
 use super::{Console, config_rows, own, shapes, show, sockets};
 use crate::session::Slot;
 use crate::session::wire::Client;
-use protocol::answer::{Answer, Column, Kind};
+use protocol::answer::{Answer, Column, Columns, Kind};
 use protocol::fault::Cause;
-use protocol::postgres::{PgServed, Served};
+use protocol::served::{Served, Step};
 use protocol::{Fault, Protocol, Severity};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 const AHEAD_MAX: usize = 64 * 1024;
 
 /// The columns of `SELECT 1`.
-const ONE: &[Column] = &[Column { name: "?column?", kind: Kind::Int4 }];
+const ONE: &[Column] = &[Column::of("?column?", Kind::Int4)];
 
 /// How one operator is to be treated.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) user: &'a str,
     /// Whether its tools expect the columns of PgBouncer 1.7, as Debian's exporter does.
     pub(crate) old: bool,
+    /// What was agreed on with it, as in a `Greeting`.
+    pub(crate) abilities: u32,
 }
 
 /// Serves an operator until one of both goes.
@@ -45,27 +47,27 @@ pub(crate) async fn serve<P: Protocol>(
         Poll::Ready(())
     })
     .await;
-    let mut served = PgServed::default();
+    let mut served = P::Served::new(manner.abilities);
     loop {
         let step = match served.feed(&client.inbox, &describe, client.outbox.space()) {
             Ok((used, step)) => {
                 client.consume(used);
                 step
             }
-            Err(fault) => return say_goodbye(&mut client, &fault).await,
+            Err(fault) => return say_goodbye::<P>(&mut client, &mut served, &fault).await,
         };
         match step {
-            Served::Bye => return Ok(()),
-            Served::More => {
+            Step::Bye => return Ok(()),
+            Step::More => {
                 client.flush().await?;
                 if client.ended {
                     return Ok(());
                 }
                 if let Some(fault) = poll_fn(|cx| poll_next(cx, &mut client, slot)).await? {
-                    return say_goodbye(&mut client, &fault).await;
+                    return say_goodbye::<P>(&mut client, &mut served, &fault).await;
                 }
             }
-            Served::Run(text) => {
+            Step::Run(text) => {
                 let (answers, fault) = {
                     let mut running = pin!(run(console, &text, manner));
                     let outcome = poll_fn(|cx| match running.as_mut().poll(cx) {
@@ -75,7 +77,7 @@ pub(crate) async fn serve<P: Protocol>(
                     outcome.await.unwrap_or_else(|| (Vec::new(), Some(interrupted())))
                 };
                 if let Some(fault) = fault.as_ref().filter(|fault| fault.severity == Severity::Fatal) {
-                    return say_goodbye(&mut client, fault).await;
+                    return say_goodbye::<P>(&mut client, &mut served, fault).await;
                 }
                 served.ran(answers, fault.as_ref(), client.outbox.space());
             }
@@ -120,24 +122,28 @@ fn interrupted() -> Fault {
     Fault::error(Cause::Canceled, "canceling the command due to user request")
 }
 
-async fn say_goodbye(client: &mut Client, fault: &Fault) -> io::Result<()> {
-    PgServed::refuse(fault, client.outbox.space());
+async fn say_goodbye<P: Protocol>(
+    client: &mut Client,
+    served: &mut P::Served,
+    fault: &Fault,
+) -> io::Result<()> {
+    served.refuse(fault, client.outbox.space());
     client.flush().await?;
     tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await
 }
 
 /// The columns that a text will have.
-fn describe(text: &str, manner: Manner<'_>) -> Result<Option<&'static [Column]>, Fault> {
+fn describe(text: &str, manner: Manner<'_>) -> Result<Option<Columns>, Fault> {
     let mut all = commands::read(text)?;
     if all.len() > 1 {
-        let message = "cannot insert multiple commands into a prepared statement";
-        return Err(Fault::error(Cause::InvalidParameter, message).code("42601"));
+        return Err(Fault::error(Cause::Syntax, "cannot run multiple commands here, only one"));
     }
     Ok(all.pop().and_then(|(_, command)| match command {
-        Command::Show(show) if manner.old => shapes::columns(show.of_old()),
-        Command::Show(show) => shapes::columns(show),
-        Command::Fake(columns, _) => Some(columns),
-        Command::One => Some(ONE),
+        Command::Show(show) if manner.old => shapes::columns(show.of_old()).map(Into::into),
+        Command::Show(show) => shapes::columns(show).map(Into::into),
+        Command::Fake(columns, _) => Some(columns.into()),
+        Command::One => Some(ONE.into()),
+        Command::Select(select) => Some(select.columns().into()),
         _ => None,
     }))
 }
@@ -170,6 +176,15 @@ async fn answer(console: &Console, command: Command, user: &str) -> Result<Answe
         Command::Show(show) => Ok(shown(console, show)),
         Command::Fake(columns, value) => Ok(Answer::table(columns, vec![row![value]])),
         Command::One => Ok(Answer { tag: "SELECT 1".to_owned(), ..Answer::table(ONE, vec![row![1_u32]]) }),
+        Command::Select(select) => {
+            let rows = select.table().map(|table| table.rows(&console.facts()));
+            let rows = select.run(rows.unwrap_or_default(), user);
+            Ok(Answer { tag: format!("SELECT {}", rows.len()), ..Answer::table(select.columns(), rows) })
+        }
+        Command::Use(name) if super::is_known_as(&name) => Ok(Answer::done("USE")),
+        Command::Use(name) => {
+            Err(Fault::error(Cause::UnknownDatabase, format!("the console has no schema \"{name}\"")))
+        }
         Command::Ignored("SET") => Ok(Answer::done("SET").notice("SET ignored")),
         Command::Ignored(tag) => Ok(Answer::done(tag)),
         command => {

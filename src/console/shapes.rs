@@ -8,20 +8,22 @@ use super::commands::Show;
 use protocol::answer::{Column, Kind};
 
 /// A name as it is, where the language would read a word of its own.
-const fn plain(name: &'static str) -> &'static str {
+pub(super) const fn plain(name: &'static str) -> &'static str {
     match name.as_bytes() {
         [b'r', b'#', ..] => name.split_at(2).1,
         _ => name,
     }
 }
 
-macro_rules! columns {
+macro_rules! shape {
     ($($kind:ident: $($name:ident)*),* $(,)?) => {
-        const { &[$($(Column { name: plain(stringify!($name)), kind: Kind::$kind },)*)*] }
+        const { &[$($(Column::of($crate::console::shapes::plain(stringify!($name)), Kind::$kind),)*)*] }
     };
 }
 
-const SOCKETS: &[Column] = columns![
+pub(super) use shape;
+
+const SOCKETS: &[Column] = shape![
     Text: r#type user database replication state addr, Int4: port, Text: local_addr, Int4: local_port,
     Text: connect_time request_time, Int4: wait wait_us close_needed, Text: ptr link, Int4: remote_pid,
     Text: tls application_name, Int4: prepared_statements id,
@@ -37,33 +39,33 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
         Show::Help => return None,
         Show::ActiveSockets | Show::Sockets => SOCKETS,
         Show::Clients | Show::Servers => SOCKETS.split_at(SOCKET_COLUMNS).0,
-        Show::Config => columns![Text: key value default changeable],
-        Show::Databases => columns![
+        Show::Config => shape![Text: key value default changeable],
+        Show::Databases => shape![
             Text: name host, Int4: port, Text: database force_user,
             Int4: pool_size min_pool_size reserve_pool_size server_lifetime, Text: pool_mode load_balance_hosts,
             Int4: max_connections current_connections max_client_connections current_client_connections,
             Int4: paused disabled,
         ],
-        Show::DnsHosts => columns![Text: hostname, Int8: ttl, Text: addrs],
-        Show::DnsZones => columns![Text: zonename, Int8: serial, Int4: count],
-        Show::Fds => columns![
+        Show::DnsHosts => shape![Text: hostname, Int8: ttl, Text: addrs],
+        Show::DnsZones => shape![Text: zonename, Int8: serial, Int4: count],
+        Show::Fds => shape![
             Int4: fd, Text: task user database addr, Int4: port, Int8: cancel, Int4: link,
             Text: client_encoding std_strings datestyle timezone password,
             Bytes: scram_client_key scram_server_key,
         ],
-        Show::Lists => columns![Text: list, Int4: items],
-        Show::Mem => columns![Text: name, Int4: size used free memtotal],
+        Show::Lists => shape![Text: list, Int4: items],
+        Show::Mem => shape![Text: name, Int4: size used free memtotal],
         Show::PeerPools => {
-            columns![Int4: peer_id cl_active_cancel_req cl_waiting_cancel_req sv_active_cancel sv_login]
+            shape![Int4: peer_id cl_active_cancel_req cl_waiting_cancel_req sv_active_cancel sv_login]
         }
-        Show::Peers => columns![Int4: peer_id, Text: host, Int4: port pool_size],
-        Show::Pools => columns![
+        Show::Peers => shape![Int4: peer_id, Text: host, Int4: port pool_size],
+        Show::Pools => shape![
             Text: database user, Int4: cl_active cl_waiting cl_active_cancel_req cl_waiting_cancel_req,
             Int4: sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us,
             Text: pool_mode load_balance_hosts,
         ],
-        Show::State => columns![Text: key value],
-        Show::Stats => columns![
+        Show::State => shape![Text: key value],
+        Show::Stats => shape![
             Text: database,
             Numeric: total_server_assignment_count total_xact_count total_query_count total_received total_sent,
             Numeric: total_xact_time total_query_time total_wait_time,
@@ -72,48 +74,51 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
             Numeric: avg_xact_time avg_query_time avg_wait_time,
             Numeric: avg_client_parse_count avg_server_parse_count avg_bind_count,
         ],
-        Show::StatsTotals => columns![
+        Show::StatsTotals => shape![
             Text: database,
             Numeric: server_assignment_count xact_count query_count bytes_received bytes_sent,
             Numeric: xact_time query_time wait_time client_parse_count server_parse_count bind_count,
         ],
-        Show::StatsAverages => columns![
+        Show::StatsAverages => shape![
             Text: database,
             Numeric: server_assignment_count xact_count query_count bytes_received bytes_sent,
             Numeric: xact_time query_time wait_time avg_client_parse_count avg_server_parse_count avg_bind_count,
         ],
-        Show::Totals => columns![Text: name, Numeric: value],
-        Show::Users => columns![
+        Show::Totals => shape![Text: name, Numeric: value],
+        Show::Users => shape![
             Text: name pool_size reserve_pool_size pool_mode,
             Int4: max_user_connections current_connections max_user_client_connections current_client_connections,
         ],
-        Show::Version => columns![Text: version],
+        Show::Version => shape![Text: version],
         // Only for who asks for them, see `session.rs`.
-        Show::DatabasesOfOld => columns![
+        Show::DatabasesOfOld => shape![
             Text: name host, Int4: port, Text: database force_user, Int4: pool_size reserve_pool, Text: pool_mode,
             Int4: max_connections current_connections,
         ],
-        Show::StatsOfOld => columns![
+        Show::StatsOfOld => shape![
             Text: database,
             Int8: total_requests total_received total_sent total_query_time avg_req avg_recv avg_sent avg_query,
         ],
         // From here on they are ours.
-        Show::Commands => columns![Text: command right form example],
-        Show::Generations => columns![Int8: generation, Text: hash outcome time, Text: detail],
-        Show::Lag => columns![
+        Show::Commands => shape![Text: command right form example],
+        Show::Generations => shape![Int8: generation, Text: hash outcome time, Text: detail],
+        Show::Lag => shape![
             Text: cluster endpoint role, Numeric: lag_ms lag_bytes lag_transactions errant_transactions,
             Numeric: seconds_behind probe_age_ms,
         ],
-        Show::Pins => columns![
+        Show::Pins => shape![
             Text: cluster reason, Int4: sessions, Numeric: pins refused, Text: clients,
         ],
-        Show::Replicas => columns![
+        Show::Replicas => shape![
             Text: cluster endpoint role state duty, Int4: eligible, Text: reason, Int4: weight share,
             Numeric: lag_ms lag_bytes probe_age_ms, Int4: timeline in_flight, Numeric: latency_us requests,
             Text: error,
         ],
-        Show::Routes => columns![Text: cluster database target reason, Numeric: requests],
-        Show::Settings => columns![Text: key value default source],
+        Show::Routes => shape![Text: cluster database target reason, Numeric: requests],
+        Show::Settings => shape![Text: key value default source],
+        Show::Tables => shape![Text: tables],
+        // As MySQL has them.
+        Show::Warnings => shape![Text: Level, Int4: Code, Text: Message],
     })
 }
 
@@ -232,7 +237,7 @@ mod tests {
                 Kind::Bytes => 'b',
             };
             assert_eq!(columns.iter().map(letter).collect::<String>(), *kinds, "{show:?}");
-            let found: Vec<&str> = columns.iter().map(|column| column.name).collect();
+            let found: Vec<&str> = columns.iter().map(|column| column.name.as_ref()).collect();
             assert_eq!(found.join(" "), *names, "{show:?}");
         }
     }

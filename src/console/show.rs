@@ -62,7 +62,7 @@ fn pick(row: Row, columns: &[usize]) -> Row {
     columns.iter().map(|at| row.get(*at).cloned().unwrap_or(Cell::Null)).collect()
 }
 
-fn host_and_port(address: &Address) -> (String, u32) {
+pub(super) fn host_and_port(address: &Address) -> (String, u32) {
     match address {
         Address::Tcp { host, port } => (host.clone(), (*port).into()),
         Address::Unix(path) => (path.display().to_string(), 0),

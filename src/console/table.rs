@@ -40,7 +40,7 @@ macro_rules! fake {
             form: "",
             example: concat!("SHOW ", $name),
             read: |rest| {
-                const COLUMNS: &[Column] = &[Column { name: $name, kind: Kind::Text }];
+                const COLUMNS: &[Column] = &[Column::of($name, Kind::Text)];
                 rest.is_empty().then_some(Command::Fake(COLUMNS, $value))
             },
         }
@@ -93,9 +93,23 @@ pub(super) const TABLE: &[Entry] = &[
     show!("STATS", Stats),
     show!("STATS_AVERAGES", StatsAverages),
     show!("STATS_TOTALS", StatsTotals),
+    Entry {
+        words: &["SHOW", "TABLES"],
+        right: Right::Stats,
+        form: "[FROM schema]",
+        example: "SHOW TABLES",
+        read: |rest| match rest {
+            [] => Some(Command::Show(Show::Tables)),
+            [from, Word::Bare(_) | Word::Quoted(_)] if from.is("FROM") || from.is("IN") => {
+                Some(Command::Show(Show::Tables))
+            }
+            _ => None,
+        },
+    },
     show!("TOTALS", Totals),
     show!("USERS", Users),
     show!("VERSION", Version),
+    show!("WARNINGS", Warnings),
     fake!("client_encoding", "UTF8"),
     fake!("datestyle", "ISO"),
     fake!("default_transaction_isolation", "read committed"),
@@ -133,6 +147,13 @@ pub(super) const TABLE: &[Entry] = &[
     ignored!("ROLLBACK"),
     ignored!("START"),
     ignored!("UNLISTEN"),
+    Entry {
+        words: &["USE"],
+        right: Right::Stats,
+        form: "name",
+        example: "USE splitpool",
+        read: |rest| one(rest).map(Command::Use),
+    },
     control!("DISABLE", "db", "DISABLE no_such_db", |rest| one(rest).map(Command::Disable)),
     control!("DRAIN", "[cluster/]host:port", "DRAIN 127.0.0.1:1", |rest| assign(rest, pool::Duty::Drain)),
     control!("ENABLE", "db", "ENABLE no_such_db", |rest| one(rest).map(Command::Enable)),

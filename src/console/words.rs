@@ -1,7 +1,7 @@
 //! Splits what an operator types: into statements, and statements into words.
 //!
-//! Double quotes make a name of anything, single quotes a value; comments mean nothing. It does
-//! not know any command.
+//! Double quotes and backticks make a name of anything, single quotes a value; comments mean
+//! nothing. It does not know any command.
 
 /// One word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,33 @@ impl Word {
     }
 }
 
-/// The statements of a text, as words. Empty ones are left out. `None` if a quote is not closed.
-pub(super) fn statements(text: &str) -> Option<Vec<Vec<Word>>> {
-    let mut all = vec![Vec::new()];
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement<'a> {
+    /// Its words.
+    pub(super) words: Vec<Word>,
+    /// The same as it was typed.
+    pub(super) text: &'a str,
+}
+
+/// The statements of a text. Empty ones are left out. `None` if a quote is not closed.
+pub(super) fn statements(text: &str) -> Option<Vec<Statement<'_>>> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (words, behind) = one(rest)?;
+        let text = rest.get(..rest.len() - behind.len()).unwrap_or_default().trim_end_matches(';');
+        if !words.is_empty() {
+            all.push(Statement { words, text });
+        }
+        rest = behind;
+    }
+    Some(all)
+}
+
+/// The words of the first statement, and what follows its semicolon.
+fn one(text: &str) -> Option<(Vec<Word>, &str)> {
+    let mut words = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if let Some(comment) = rest.strip_prefix("--") {
@@ -43,31 +67,28 @@ pub(super) fn statements(text: &str) -> Option<Vec<Vec<Word>>> {
             continue;
         }
         match first {
-            ';' => {
-                all.push(Vec::new());
-                rest = &rest[1..];
-            }
-            '"' | '\'' => {
+            ';' => return Some((words, &rest[1..])),
+            '"' | '\'' | '`' => {
                 let (text, behind) = quoted(rest, first)?;
-                all.last_mut()?.push(Word::Quoted(text));
+                words.push(Word::Quoted(text));
                 rest = behind;
             }
             '=' | ',' | '(' | ')' | '*' => {
-                all.last_mut()?.push(Word::Sign(first));
+                words.push(Word::Sign(first));
                 rest = &rest[1..];
             }
             space if space.is_whitespace() => rest = rest.trim_start(),
             _ => {
-                let ends =
-                    |c: char| c.is_whitespace() || matches!(c, ';' | '"' | '\'' | '=' | ',' | '(' | ')');
+                let ends = |c: char| {
+                    c.is_whitespace() || matches!(c, ';' | '"' | '\'' | '`' | '=' | ',' | '(' | ')')
+                };
                 let (word, behind) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
-                all.last_mut()?.push(Word::Bare(word.to_owned()));
+                words.push(Word::Bare(word.to_owned()));
                 rest = behind;
             }
         }
     }
-    all.retain(|words| !words.is_empty());
-    Some(all)
+    Some((words, ""))
 }
 
 /// What stands between two quotes, of which a doubled one is one, and what follows.
@@ -97,7 +118,7 @@ mod tests {
             Word::Quoted(text) => format!("<{text}>"),
             Word::Sign(sign) => format!("[{sign}]"),
         };
-        let line = |words: &Vec<Word>| words.iter().map(word).collect::<Vec<_>>().join(" ");
+        let line = |of: &Statement<'_>| of.words.iter().map(word).collect::<Vec<_>>().join(" ");
         Some(statements(text)?.iter().map(line).collect::<Vec<_>>().join(" | "))
     }
 
@@ -115,10 +136,18 @@ mod tests {
             ("/* ping */ SELECT 1 -- one\n;SELECT 2", Some("SELECT 1 | SELECT 2")),
             ("SELECT version()", Some("SELECT version [(] [)]")),
             ("PAUSE ünï", Some("PAUSE ünï")),
+            ("USE `a ``b`", Some("USE <a `b>")),
             ("PAUSE 'open", None),
             ("/* open", None),
         ] {
             assert_eq!(shown(text).as_deref(), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_statement_keeps_its_text() {
+        let found = statements("SELECT ';' ; /* x */ SHOW POOLS;;").expect("quotes are closed");
+        let texts: Vec<&str> = found.iter().map(|one| one.text.trim()).collect();
+        assert_eq!(texts, ["SELECT ';'", "/* x */ SHOW POOLS"]);
     }
 }

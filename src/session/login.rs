@@ -42,8 +42,8 @@ pub struct Gate<P: Protocol> {
     pub peers: Arc<Peers>,
     /// How many sessions each user has.
     pub crowd: Arc<Crowd>,
-    /// Where operators are received, if they are at this gate.
-    pub console: Option<Arc<Console>>,
+    /// Where operators are received.
+    pub console: Arc<Console>,
 }
 
 /// How many sessions each user has.
@@ -251,11 +251,13 @@ pub(super) async fn tell<L: Login>(mut client: Client, mut login: L, fault: &Fau
 /// Makes a session of a client that has proven itself.
 async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Login) -> Option<Session<P>> {
     let greeting = login.greeting().clone();
-    if let Some(console) = gate.console.as_ref().filter(|_| console::is_named(&greeting.database)) {
-        receive(gate, console, client, login).await;
+    let snapshot = gate.directory.snapshot();
+    let user = snapshot.users.get(&greeting.user);
+    if console::is_named(&greeting.database) || user.is_some_and(|user| user.console) {
+        receive(gate, client, login).await;
         return None;
     }
-    let most = gate.directory.snapshot().users.get(&greeting.user).and_then(|user| user.max_connections);
+    let most = user.and_then(|user| user.max_connections);
     let Some(place) = gate.crowd.enter(&greeting.user, most) else {
         let fault = Fault::fatal(Cause::TooManyConnections, "too many connections for this user");
         tell(client, login, &fault).await;

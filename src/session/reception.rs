@@ -3,19 +3,15 @@
 use super::login::{Gate, Leave, tell};
 use super::slot::About;
 use super::wire::Client;
-use crate::console::{self, Console};
+use crate::console;
 use protocol::Protocol;
 use protocol::handshake::{Greeting, Login};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Serves an operator, until one of both goes.
-pub(super) async fn receive<P: Protocol>(
-    gate: &Gate<P>,
-    console: &Console,
-    mut client: Client,
-    mut login: P::Login,
-) {
+pub(super) async fn receive<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Login) {
+    let console = &gate.console;
     let greeting = login.greeting().clone();
     if let Err(fault) = console.right(&greeting.user) {
         tell(client, login, &fault).await;
@@ -26,8 +22,15 @@ pub(super) async fn receive<P: Protocol>(
     let _guard = Leave { sessions: Arc::clone(&gate.sessions), slot: Arc::clone(&slot) };
     login.welcome(&console::reported(), slot.key(), client.outbox.space());
     if client.flush().await.is_ok() {
+        if let Some(codec) = P::codec(greeting.abilities) {
+            client.stream = client.stream.coded(codec, std::mem::take(&mut client.inbox));
+        }
         let asks = |(name, value): &(String, String)| name == console::COLUMNS_OF && value == "1.7";
-        let manner = console::Manner { user: &greeting.user, old: greeting.settings.iter().any(asks) };
+        let manner = console::Manner {
+            user: &greeting.user,
+            old: greeting.settings.iter().any(asks),
+            abilities: greeting.abilities,
+        };
         let _ = Box::pin(console::serve(console, client, &slot, manner)).await;
     }
 }

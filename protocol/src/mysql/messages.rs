@@ -133,6 +133,13 @@ fn codes(fault: &Fault) -> (u16, [u8; 5]) {
         Cause::Timeout => (3024, b"HY000"),
         Cause::Canceled => (1317, b"70100"),
         Cause::InvalidParameter => (1231, b"42000"),
+        Cause::Syntax => (1064, b"42000"),
+        Cause::NotPermitted => (1227, b"42000"),
+        Cause::WrongState | Cause::BadConfiguration => (1105, b"HY000"),
+        Cause::UnknownTable => (1146, b"42S02"),
+        Cause::UnknownColumn => (1054, b"42S22"),
+        Cause::UnknownStatement => (1243, b"HY000"),
+        Cause::TooMany => (1461, b"42000"),
         Cause::Internal => (1105, b"HY000"),
     };
     (errno, *state)

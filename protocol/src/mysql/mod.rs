@@ -25,6 +25,8 @@ mod own;
 mod proof;
 mod replies;
 mod requests;
+mod rows;
+mod served;
 mod statements;
 mod tracker;
 
@@ -38,6 +40,7 @@ pub use dial::MyDial;
 pub use login::MyLogin;
 pub use memory::MyMemory;
 pub use own::MyOwnReply;
+pub use served::MyServed;
 pub use statements::Registry;
 pub use tracker::MyTracker;
 
@@ -58,6 +61,7 @@ impl crate::Protocol for MySql {
     type Registry = Registry;
     type CancelKey = CancelKey;
     type OwnReply = MyOwnReply;
+    type Served = MyServed;
 
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         frame::head(bytes)

@@ -31,7 +31,7 @@ pub use login::PgLogin;
 pub(crate) use login::is_stored_for;
 pub use memory::PgMemory;
 pub use own::PgOwnReply;
-pub use served::{Describe, PgServed, Step as Served};
+pub use served::PgServed;
 pub use startup::CancelKey;
 pub use statements::Registry;
 pub use tracker::PgTracker;
@@ -49,6 +49,7 @@ impl crate::Protocol for Postgres {
     type Registry = Registry;
     type CancelKey = CancelKey;
     type OwnReply = PgOwnReply;
+    type Served = PgServed;
 
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         frame::head(bytes)

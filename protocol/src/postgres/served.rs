@@ -1,14 +1,13 @@
 //! A PostgreSQL client whose statements Splitpool itself answers.
 //!
 //! "Message Flow", Simple Query and Extended Query. Statements take no parameters; results are
-//! text, or binary if the client asks. Whoever owns the socket feeds what came, runs the texts
-//! that come out, and hands the answers back. Invariant: while a text is being run nothing more
-//! is read, so answers go out in the order of the questions.
+//! text, or binary if the client asks.
 
 use super::rows::{data_row, notices, row_description};
 use super::{frame, messages};
-use crate::answer::{Answer, Cell, Column};
+use crate::answer::{Answer, Cell, Columns};
 use crate::fault::{Cause, Fault};
+use crate::served::{Describe, Served, Step};
 use crate::{Head, Severity};
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -18,20 +17,6 @@ const MESSAGE_MAX: usize = 64 * 1024;
 
 /// Statements that a client may keep prepared, and portals open.
 const KEPT_MAX: usize = 256;
-
-/// What a client wants next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send `out`, then read more.
-    More,
-    /// Run this text, then call `ran`.
-    Run(String),
-    /// The client says goodbye.
-    Bye,
-}
-
-/// The columns that a statement will have, or what is wrong with it. `None` for no rows.
-pub type Describe<'a> = &'a dyn Fn(&str) -> Result<Option<&'static [Column]>, Fault>;
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -53,7 +38,7 @@ struct Portal {
 
 #[derive(Debug, Clone)]
 struct Left {
-    columns: &'static [Column],
+    columns: Columns,
     rows: VecDeque<Vec<Cell>>,
     tag: String,
 }
@@ -102,12 +87,12 @@ fn malformed() -> Fault {
     Fault::fatal(Cause::ProtocolViolation, "malformed message")
 }
 
-impl PgServed {
-    /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.
-    ///
-    /// # Errors
-    /// What ends the connection.
-    pub fn feed(
+impl Served for PgServed {
+    fn new(_abilities: u32) -> Self {
+        Self::default()
+    }
+
+    fn feed(
         &mut self,
         input: &[u8],
         describe: Describe<'_>,
@@ -134,13 +119,11 @@ impl PgServed {
         Ok((consumed, Step::More))
     }
 
-    /// Appends `fault`, which ends the connection.
-    pub fn refuse(fault: &Fault, out: &mut Vec<u8>) {
+    fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>) {
         messages::fault(fault, out);
     }
 
-    /// Appends what came of the text that was run: answers, and what the next one failed with.
-    pub fn ran(&mut self, answers: Vec<Answer>, fault: Option<&Fault>, out: &mut Vec<u8>) {
+    fn ran(&mut self, answers: Vec<Answer>, fault: Option<&Fault>, out: &mut Vec<u8>) {
         match self.running.take() {
             None => {}
             Some(Running::Simple) => {
@@ -149,7 +132,7 @@ impl PgServed {
                 }
                 for answer in answers {
                     notices(&answer, out);
-                    if let Some(columns) = answer.columns {
+                    if let Some(columns) = &answer.columns {
                         row_description(columns, &[], out);
                         answer.rows.iter().for_each(|row| data_row(columns, row, &[], out));
                     }
@@ -181,7 +164,9 @@ impl PgServed {
             }
         }
     }
+}
 
+impl PgServed {
     fn message(
         &mut self,
         head: Head,
@@ -235,7 +220,7 @@ impl PgServed {
         let (name, text) = (fields.text()?.to_vec(), fields.string()?);
         describe(&text)?;
         if self.statements.len() >= KEPT_MAX && !self.statements.contains_key(&name) {
-            return Err(Fault::error(Cause::NotSupported, "too many prepared statements").code("54000"));
+            return Err(Fault::error(Cause::TooMany, "too many prepared statements"));
         }
         self.statements.insert(name, text);
         messages::parse_complete(out);
@@ -254,7 +239,7 @@ impl PgServed {
         }
         let formats = (0..fields.short()?).map(|_| fields.short()).collect::<Result<Vec<_>, _>>()?;
         if self.portals.len() >= KEPT_MAX && !self.portals.contains_key(&portal) {
-            return Err(Fault::error(Cause::NotSupported, "too many portals").code("54000"));
+            return Err(Fault::error(Cause::TooMany, "too many portals"));
         }
         self.portals.insert(portal, Portal { text, formats, left: None });
         out.extend_from_slice(b"2\0\0\0\x04");
@@ -276,7 +261,7 @@ impl PgServed {
             (&portal.text, portal.formats.as_slice())
         };
         match describe(text)? {
-            Some(columns) => row_description(columns, formats, out),
+            Some(columns) => row_description(&columns, formats, out),
             None => out.extend_from_slice(b"n\0\0\0\x04"),
         }
         Ok(())
@@ -296,7 +281,7 @@ impl PgServed {
 }
 
 fn no_statement() -> Fault {
-    Fault::error(Cause::ProtocolViolation, "the prepared statement does not exist").code("26000")
+    Fault::error(Cause::UnknownStatement, "the prepared statement does not exist")
 }
 
 fn no_portal() -> Fault {
@@ -307,7 +292,7 @@ fn no_portal() -> Fault {
 fn fetch(left: &mut Left, formats: &[u16], most: usize, out: &mut Vec<u8>) {
     let count = if most == 0 { left.rows.len() } else { most.min(left.rows.len()) };
     for row in left.rows.drain(..count) {
-        data_row(left.columns, &row, formats, out);
+        data_row(&left.columns, &row, formats, out);
     }
     if most != 0 && count == most {
         out.extend_from_slice(b"s\0\0\0\x04");

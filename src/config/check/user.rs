@@ -51,12 +51,16 @@ pub(super) fn read(name: String, mut table: Table<'_>, auth: AuthMethod) -> Draf
         backend_password,
         admin: table.or("admin", false),
         stats: table.or("stats", false),
+        console: table.or("console", false),
         max_connections: table.get_in("max_connections", 1..=1_000_000),
         mysql_cluster: table.get("mysql_cluster"),
         overrides: super::overrides(&mut table),
         name,
         credential,
     };
+    if user.console && !user.admin && !user.stats {
+        table.lacks("console", "needs admin or stats as well");
+    }
     if user.name.is_empty() {
         table.refuse("a user needs a name");
     }

@@ -113,6 +113,7 @@ impl<'d> Table<'d> {
         });
         self.note(key, direct.as_ref().map(|_| MASK.to_owned()), None);
         let path = self.file(key_file);
+        self.mark_secret([key, key_file]);
         if self.has(key) && self.has(key_file) {
             self.wrong(key_file, &format!("give {key} or {key_file}, not both"));
         }
@@ -275,10 +276,20 @@ impl<'d> Table<'d> {
             Some(_) => Origin::File,
             None => Origin::Default,
         };
-        let source = Provenance { origin, usual: usual.unwrap_or_else(none) };
+        let source = Provenance { origin, usual: usual.unwrap_or_else(none), is_secret: false };
         let mut found = self.document.found.borrow_mut();
         found.sources.insert(path.clone(), source);
         found.settings.insert(path, shown.unwrap_or_else(none));
+    }
+
+    /// After `note`, which knows nothing of it.
+    fn mark_secret(&self, keys: [&str; 2]) {
+        let mut found = self.document.found.borrow_mut();
+        for key in keys {
+            if let Some(source) = found.sources.get_mut(&self.path_of(key)) {
+                source.is_secret = true;
+            }
+        }
     }
 
     fn ask(&self, key: &str, asked: Asked) {

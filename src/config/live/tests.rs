@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::Provenance;
 
 const GOOD: &str = r#"
 [listen]
@@ -159,4 +161,26 @@ fn what_is_not_accepted_changes_nothing() {
     let lag = |snapshot: &Arc<Snapshot>| Ok(snapshot.clusters["main"].max_lag.as_secs());
     assert_eq!(scene.live.reload_if(lag).expect("accepted").1, 2);
     assert_eq!(scene.live.current().generation, 2);
+}
+
+#[test]
+fn no_secret_is_set_from_outside_whether_the_file_has_one_or_not() {
+    let scene = Scene::new("secrets");
+    let mut names = vec!["listen.http_token".to_owned(), "clusters.main.probe_password".to_owned()];
+    for user in ["app", "cert"] {
+        names.extend([format!("users.{user}.password"), format!("users.{user}.backend_password")]);
+    }
+    names.extend(names.clone().iter().map(|name| format!("{name}_file")));
+    for name in &names {
+        for value in [Some("canary"), None] {
+            let refused = scene.live.set_if(name, value, |_| Ok(())).expect_err(name);
+            assert!(refused.to_string().contains("a secret is not set here"), "{name}: {refused}");
+            assert!(!refused.to_string().contains("canary"), "{name}");
+        }
+    }
+    let snapshot = scene.live.current();
+    assert_eq!((snapshot.generation, &snapshot.listen.http_token), (1, &None));
+    let secret = |(key, source): (&String, &Provenance)| source.is_secret.then(|| key.clone());
+    let marked: BTreeSet<String> = snapshot.sources.0.iter().filter_map(secret).collect();
+    assert_eq!(marked, names.into_iter().collect());
 }

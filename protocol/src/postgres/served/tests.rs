@@ -1,12 +1,11 @@
 use super::*;
-use crate::answer::Kind;
+use crate::answer::{Column, Kind};
 
-const COLUMNS: &[Column] =
-    &[Column { name: "name", kind: Kind::Text }, Column { name: "count", kind: Kind::Numeric }];
+const COLUMNS: &[Column] = &[Column::of("name", Kind::Text), Column::of("count", Kind::Numeric)];
 
-fn columns(text: &str) -> Result<Option<&'static [Column]>, Fault> {
+fn columns(text: &str) -> Result<Option<Columns>, Fault> {
     match text {
-        "rows" => Ok(Some(COLUMNS)),
+        "rows" => Ok(Some(COLUMNS.into())),
         "none" | "" => Ok(None),
         _ => Err(Fault::error(Cause::NotSupported, "what?").code("42601")),
     }
