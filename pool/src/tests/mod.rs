@@ -3,6 +3,7 @@
 //! The probes of these clusters are played by the test: it reports what it likes.
 
 mod admin;
+mod draws;
 mod fake;
 mod lanes;
 mod leases;
