@@ -56,7 +56,10 @@ impl Effects {
     /// `LAST_INSERT_ID(value)` was set by hand (MySQL).
     pub const LAST_INSERT_ID: Self = Self(1 << 22);
 
-    const NAMES: [(Self, &'static str); 23] = [
+    /// Nothing is left: it asks for the session's fence, or gives one.
+    pub const TOKEN: Self = Self(1 << 23);
+
+    const NAMES: [(Self, &'static str); 24] = [
         (Self::SETTINGS, "settings"),
         (Self::TEMP_TABLE, "temp_table"),
         (Self::ADVISORY_LOCK, "advisory_lock"),
@@ -80,6 +83,7 @@ impl Effects {
         (Self::FOUND_ROWS, "found_rows"),
         (Self::XA, "xa"),
         (Self::LAST_INSERT_ID, "last_insert_id"),
+        (Self::TOKEN, "token"),
     ];
 
     /// No effect.

@@ -45,7 +45,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// As `refuse`; an open transaction fails by it.
-    async fn refuse_as_failed(&mut self, fault: Fault, request: Request) -> Result<(), End> {
+    pub(super) async fn refuse_as_failed(&mut self, fault: Fault, request: Request) -> Result<(), End> {
         if self.tracker.txn() != TxnStatus::Open || !request.whole {
             return self.refuse(fault, request).await;
         }

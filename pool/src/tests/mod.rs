@@ -8,3 +8,4 @@ mod fake;
 mod lanes;
 mod leases;
 mod tls;
+mod tokens;

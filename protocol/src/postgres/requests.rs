@@ -104,7 +104,7 @@ impl PgTracker {
     }
 
     /// The transaction's status, as ReadyForQuery tells it.
-    fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         match self.txn {
             TxnStatus::Idle => b'I',
             TxnStatus::Open => b'T',

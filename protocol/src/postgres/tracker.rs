@@ -350,12 +350,18 @@ impl Tracker for PgTracker {
 
     fn reset(&mut self, _out: &mut Vec<u8>) {}
 
-    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>) {
+    fn is_query(&self, request: &[u8]) -> bool {
+        request.first() == Some(&b'Q')
+    }
+
+    fn carried_out(&mut self, outcome: Result<&str, &Fault>, out: &mut Vec<u8>) {
         self.scanned = 0;
-        if let Some(fault) = fault {
-            messages::fault(fault, out);
+        self.unnamed.number = 0;
+        match outcome {
+            Ok(command) => messages::command_complete(command.as_bytes(), out),
+            Err(fault) => messages::fault(fault, out),
         }
-        messages::ready(out, b'I');
+        messages::ready(out, self.status());
     }
 
     fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>) {
