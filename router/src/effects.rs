@@ -59,7 +59,11 @@ impl Effects {
     /// Nothing is left: it asks for the session's fence, or gives one.
     pub const TOKEN: Self = Self(1 << 23);
 
-    const NAMES: [(Self, &'static str); 24] = [
+    /// Nothing is left that is not told by another effect: a function takes an advisory lock, of the session or of
+    /// the transaction.
+    pub const LOCKS: Self = Self(1 << 24);
+
+    const NAMES: [(Self, &'static str); 25] = [
         (Self::SETTINGS, "settings"),
         (Self::TEMP_TABLE, "temp_table"),
         (Self::ADVISORY_LOCK, "advisory_lock"),
@@ -84,6 +88,7 @@ impl Effects {
         (Self::XA, "xa"),
         (Self::LAST_INSERT_ID, "last_insert_id"),
         (Self::TOKEN, "token"),
+        (Self::LOCKS, "locks"),
     ];
 
     /// No effect.

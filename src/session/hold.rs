@@ -45,6 +45,7 @@ pub(super) const fn is_asked(effects: Effects) -> bool {
         .union(Effects::SEQUENCE)
         .union(Effects::SEQUENCE_ASKED)
         .union(Effects::TOKEN)
+        .union(Effects::LOCKS)
         .union(last);
     !effects.without(silent).is_empty()
 }
