@@ -112,8 +112,9 @@ pub trait Memory: Send + 'static {
     fn wiped(&mut self);
     /// The values that the database reported at sign-in.
     fn reported(&self) -> &[(String, String)];
-    /// The schema in which a name without one is looked up; empty if that is not one schema.
-    fn place(&self) -> &str;
+    /// The schema in which a name without one is looked up; empty if that is not one schema. `None` if names do not
+    /// matter, because the database itself lists what a session has left.
+    fn place(&self) -> Option<&str>;
     /// What statements may have left since this was last asked, of which the database has said no more than that
     /// there is something. Asking clears it.
     fn take_doubt(&mut self) -> Held;

@@ -35,8 +35,9 @@ impl<P: Protocol> Session<P> {
         if !doubt.is_empty() {
             self.hold.named.doubt(doubt, judged.effects, judged.writes);
         }
-        if kept::reads(judged.effects) {
-            let place = lease.memory.place();
+        if kept::reads(judged.effects)
+            && let Some(place) = lease.memory.place()
+        {
             self.hold.named.note(&judged.mentions, judged.effects, self.hold.failed, place);
         }
         if self.tracker.txn() != TxnStatus::Idle {

@@ -299,8 +299,8 @@ impl crate::tracker::Memory for MyMemory {
         &self.reported
     }
 
-    fn place(&self) -> &str {
-        self.schema.as_deref().unwrap_or(&self.database)
+    fn place(&self) -> Option<&str> {
+        Some(self.schema.as_deref().unwrap_or(&self.database))
     }
 
     fn take_doubt(&mut self) -> Held {

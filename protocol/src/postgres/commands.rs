@@ -17,8 +17,7 @@ pub(super) enum Command<'a> {
 
 /// Reads `text`, which is the whole text of a query.
 pub(super) fn read(text: &[u8]) -> Option<Command<'_>> {
-    // Most texts are another command's, by their first letter.
-    if !matches!(text.trim_ascii_start().first(), Some(b'p' | b'P' | b'e' | b'E' | b'd' | b'D')) {
+    if !may_be(text) {
         return None;
     }
     let (verb, rest) = word(text)?;
@@ -41,6 +40,11 @@ pub(super) fn read(text: &[u8]) -> Option<Command<'_>> {
     }
     let ends = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
     (ends && first != b"all").then_some(Command::Deallocate(first))
+}
+
+/// Whether a text that begins like this may be one of them. Most are not, by their first letter.
+pub(super) fn may_be(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'p' | b'P' | b'e' | b'E' | b'd' | b'D'))
 }
 
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -167,6 +167,10 @@ impl PgTracker {
     /// `text` with the backend's name in place of the client's, if it is a command about a statement that was
     /// prepared through the protocol.
     fn renamed(&self, text: &[u8]) -> Option<(Vec<u8>, About)> {
+        // Where nothing was prepared there is nothing to name.
+        if self.named.is_empty() {
+            return None;
+        }
         let command = commands::read(text)?;
         let (verb, name, rest): (&[u8], _, &[u8]) = match &command {
             Command::Prepare(name, rest) => (b"PREPARE ", name, *rest),
@@ -200,6 +204,9 @@ impl PgTracker {
 
     /// The same where such a text is itself prepared, as `name`: what stands behind the name in its Parse message.
     fn parsed_by_name(&self, name: &[u8], tail: &[u8]) -> Option<(Box<[u8]>, About)> {
+        if !commands::may_be(tail) {
+            return None;
+        }
         let (text, types) = split_text(tail)?;
         let (text, about) = self.renamed(text)?;
         // A text that clients share cannot say whose name it frees.
