@@ -11,7 +11,7 @@ use fastrand::Rng;
 use integration::paths::postgres_program;
 use integration::seeds;
 use integration::wire::Error;
-use integration::{PASSWORD, Stage, Wire, frame, holds, until};
+use integration::{Login, PASSWORD, Stage, Wire, frame, holds, until};
 
 const SCHEMA: &str = "CREATE TABLE rows (who int, n int CHECK (n >= 0));
     CREATE TABLE one (who int PRIMARY KEY)";
@@ -222,6 +222,39 @@ fn in_pipelines() {
         assert_eq!(reply.order.matches('d').count(), 500);
         assert_eq!(reply.rows.len(), 1);
     }
+}
+
+/// The database says that it wants data as soon as the statement is executed, whether or not the batch has ended.
+#[test]
+fn before_the_batch_has_ended() {
+    let cluster = &stage().cluster;
+    let direct = Login::new(cluster.primary.port(), "app", PASSWORD, "app");
+    let dialogue = |login: &Login, who: u64| {
+        let mut wire = Wire::login(login).expect("it signs in");
+        wire.patience(Duration::from_secs(30));
+        let insert = format!("INSERT INTO rows VALUES ({who}, 0)");
+        let ahead = [frame::parse("", &insert), frame::bind("", "", &[]), frame::execute("", 0)].concat();
+        let prepare = [frame::parse("c", "COPY rows FROM STDIN"), frame::sync()].concat();
+        wire.ask(&prepare).expect("an answer").ok();
+        let mut orders = Vec::new();
+        for (name, ahead) in [("", &b""[..]), ("c", b""), ("", &ahead), ("c", &ahead)] {
+            let parse = if name.is_empty() { frame::parse("", " copy rows from stdin") } else { Vec::new() };
+            let copy = [parse, frame::bind("", name, &[]), frame::execute("", 0)].concat();
+            wire.send(&[ahead, &copy].concat()).expect("it is open");
+            let mut order = String::new();
+            while !order.ends_with('G') {
+                order.push(char::from(wire.read().expect("it wants data").tag));
+            }
+            wire.send(&[data(who, 0..10), frame::copy_done(), frame::sync()].concat()).expect("it is open");
+            orders.push(order + &wire.reply().expect("an answer").ok().order);
+        }
+        assert_eq!(wire.value("SELECT 1"), "1");
+        orders
+    };
+    let (proxied, directly) = (dialogue(&stage().proxy.login(), 5_001), dialogue(&direct, 5_002));
+    assert_eq!(proxied, directly);
+    assert_eq!((count(5_001), count(5_002)), (42, 42));
+    is_quiet();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use integration::{Cluster, Options, Stage, Wire, frame, holds, meter};
+use integration::{Cluster, Login, Options, PASSWORD, Stage, Wire, frame, holds, meter};
 
 /// Two backends for everyone.
 fn narrow() -> &'static Stage {
@@ -147,6 +147,73 @@ fn preparing_with_flush_holds_no_backend() {
         let reply = wire.ask(&frame::sync()).unwrap();
         assert_eq!((reply.order.as_str(), reply.status), ("Z", b'I'));
     }
+}
+
+/// Whether a name was given by SQL or by the protocol, it is one name.
+#[test]
+fn names_of_both_kinds_are_one() {
+    let stage = narrow();
+    let direct = Login::new(stage.cluster.primary.port(), "app", PASSWORD, "app");
+    let dialogue = |login: &Login| {
+        let mut wire = Wire::login(login).expect("it signs in");
+        wire.query("SET app.unrelated = 'x'").ok();
+        prepare(&mut wire, "s", "SELECT $1::int + 1");
+        let mut said = Vec::new();
+        let mut note = |reply: integration::Reply| {
+            let row = reply.rows.first().and_then(|row| row.first().cloned().flatten());
+            let error = reply.error.as_ref().map(|error| error.message().to_owned());
+            said.push((reply.order.clone(), reply.code().to_owned(), error, row, reply.status));
+        };
+        note(wire.query("PREPARE s AS SELECT 2"));
+        note(wire.execute("PREPARE s AS SELECT 2", &[]));
+        note(wire.execute("EXECUTE s(1)", &[]));
+        note(wire.query("EXECUTE s(2)"));
+        prepare(&mut wire, "x", "EXECUTE s(3)");
+        note(wire.ask(&run("x", &[])).unwrap());
+        wire.query("BEGIN").ok();
+        note(wire.execute("PREPARE s AS SELECT 2", &[]));
+        wire.query("ROLLBACK").ok();
+        note(wire.ask(&run("x", &[])).unwrap());
+        note(wire.execute("DEALLOCATE s", &[]));
+        note(wire.execute("DEALLOCATE s", &[]));
+        note(wire.ask(&run("s", &["1"])).unwrap());
+        note(wire.query("EXECUTE s(1)"));
+        // Now by SQL, and then by the protocol.
+        note(wire.query("PREPARE s AS SELECT 7"));
+        note(wire.ask(&run("s", &[])).unwrap());
+        note(wire.execute("EXECUTE s", &[]));
+        note(wire.ask(&[frame::close_statement("s"), frame::sync()].concat()).unwrap());
+        note(wire.ask(&run("s", &[])).unwrap());
+        said
+    };
+    assert_eq!(dialogue(&stage.proxy.login()), dialogue(&direct));
+}
+
+#[test]
+fn a_failed_batch_leaves_the_right_unnamed_statement() {
+    let stage = narrow();
+    let direct = Login::new(stage.cluster.primary.port(), "app", PASSWORD, "app");
+    let dialogue = |login: &Login| {
+        let mut wire = Wire::login(login).expect("it signs in");
+        let mut said = Vec::new();
+        let parse = |n: usize| frame::parse("", &format!("SELECT {n}"));
+        let fail = || frame::bind("", "none", &[]);
+        let again = [frame::bind("", "", &[]), frame::execute("", 0), frame::sync()].concat();
+        for batch in [
+            [fail(), parse(1), parse(2)].concat(),
+            [parse(3), fail(), parse(4), parse(5)].concat(),
+            [parse(6), parse(7), fail(), parse(8), frame::close_statement("")].concat(),
+            [parse(9), frame::parse("", "SELEKT"), parse(10)].concat(),
+            [fail(), frame::query("SELECT 11"), parse(12)].concat(),
+        ] {
+            wire.ask(&[parse(0), frame::sync()].concat()).unwrap().ok();
+            let failed = wire.ask(&[batch, frame::sync()].concat()).unwrap();
+            let after = wire.ask(&again).unwrap();
+            said.push((failed.order.clone(), failed.code().to_owned(), after.code().to_owned(), after.rows));
+        }
+        said
+    };
+    assert_eq!(dialogue(&stage.proxy.login()), dialogue(&direct));
 }
 
 #[test]

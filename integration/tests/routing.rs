@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use integration::wire::Error;
-use integration::{Cluster, Proxy, Stage, Wire, frame};
+use integration::{Cluster, Proxy, Stage, Wire, frame, until};
 
 const CORPUS: &str = include_str!("routing/corpus.txt");
 const SCHEMA: &str = include_str!("routing/schema.sql");
@@ -217,6 +217,56 @@ fn no_lock_is_taken_where_it_locks_nothing() {
     }
 }
 
+/// Inside functions, whatever they are declared to be.
+#[test]
+fn no_function_takes_a_lock_where_it_locks_nothing() {
+    let stage = Stage::new(1, |config| config);
+    stage.cluster.prepare(
+        "CREATE FUNCTION locks_session() RETURNS int STABLE LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_advisory_lock(4712); RETURN 1; END $$;
+        CREATE FUNCTION locks_transaction() RETURNS int LANGUAGE sql
+            AS $$ SELECT 1 FROM (SELECT pg_advisory_xact_lock(4712)) l $$;
+        CREATE FUNCTION calls(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n + locks_transaction(); END $$",
+    );
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let held = || -> Vec<String> { stage.cluster.servers().map(|server| server.value(locks)).collect() };
+    let primary = stage.cluster.primary.port().to_string();
+    let whose = "SELECT inet_server_port()";
+    let mut wire = stage.proxy.session();
+    // The functions are known once a statement has made the catalog wonder.
+    until("the functions are known", Duration::from_secs(30), || {
+        wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").ok();
+        let on_replica = wire.query(whose).value() != primary;
+        let refused = wire.query("SELECT locks_session()").code() == "0A000";
+        wire.query("ROLLBACK").ok();
+        wire.query("SELECT pg_advisory_unlock_all()").ok();
+        (on_replica && refused).then_some(())
+    });
+    for call in ["SELECT locks_session()", "SELECT locks_transaction()", "SELECT calls(1)"] {
+        // It has read: it stays, and takes no lock.
+        wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").ok();
+        assert_ne!(wire.query(whose).value(), primary);
+        assert_eq!(wire.query(call).code(), "0A000", "{call}");
+        wire.query("ROLLBACK").ok();
+        assert_eq!(held(), ["0", "0"], "{call}");
+        // It has not: it goes on where the lock is one, in a snapshot of its own.
+        for settings in [&[][..], &["SET LOCAL work_mem = '5MB'"]] {
+            wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").ok();
+            settings.iter().for_each(|sql| drop(wire.query(sql).ok()));
+            wire.execute(call, &[]).ok();
+            assert_eq!(held(), ["1", "0"], "{call}");
+            assert_eq!(wire.query("SHOW transaction_isolation").value(), "repeatable read");
+            assert_eq!(wire.query("SHOW work_mem").value() == "5MB", !settings.is_empty());
+            wire.query("COMMIT").ok();
+            wire.query("SELECT pg_advisory_unlock_all()").ok();
+        }
+        // On its own.
+        wire.query(call).ok();
+        assert_eq!(held()[1], "0", "{call}");
+        wire.query("SELECT pg_advisory_unlock_all()").ok();
+    }
+}
+
 #[test]
 fn a_batch_is_routed_as_a_whole() {
     let Stage { cluster, proxy } = stage();
@@ -271,7 +321,7 @@ fn both_replicas_share_the_reads() {
     let Stage { cluster, proxy } = stage();
     let mark = cluster.mark();
     // A session may stay for a second where it is; others begin elsewhere.
-    integration::until("both replicas serve reads", Duration::from_secs(30), || {
+    until("both replicas serve reads", Duration::from_secs(30), || {
         let mut wire = proxy.session();
         for _ in 0..20 {
             wire.query("SELECT count(*) FROM accounts /* shared */").ok();

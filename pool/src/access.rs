@@ -14,12 +14,15 @@ use crate::lane::{Lane, TakeError};
 use crate::need::{Landed, Leased, Need};
 use crate::outlook::Outlook;
 use crate::settings::{ClusterSettings, Fallback};
+use crate::token::Token;
 use crate::{balance::Load, topology::NoPrimary};
 use arc_swap::ArcSwap;
 use protocol::Protocol;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
+
+mod tokens;
 
 /// What a cluster's settings mean to a choice.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +107,10 @@ impl<P: Protocol> Scene for Sight<'_, P> {
 
     fn demand(&self, freshness: &mut Freshness) -> Demand {
         let reign = self.outlook.incarnation();
+        let place = |reign, token: &Token, at| self.outlook.placed(reign, token, at);
+        if let Some(first) = freshness.heed(reign, place) {
+            return first;
+        }
         freshness.demand(reign, self.now, |id, at| {
             let lane = self.lanes.lanes.iter().find(|lane| lane.door.endpoint.id == id);
             match (lane, reign) {

@@ -105,7 +105,7 @@ pub(crate) struct Board {
     pub incarnation: Option<Incarnation>,
     /// When the primary was last seen, while there is none.
     pub vanished_at: Option<Instant>,
-    past: Past,
+    pub past: Past,
     started: Instant,
     bounds: Bounds,
     slow_start: Duration,

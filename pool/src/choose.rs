@@ -104,7 +104,7 @@ fn any_replica(scene: &impl Scene, terms: &Terms<'_>) -> Choice {
 
 fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> Choice {
     let demand = match terms.consistency {
-        Consistency::Session if !freshness.is_blank() => scene.demand(freshness),
+        Consistency::Session | Consistency::Token if !freshness.is_blank() => scene.demand(freshness),
         _ => Demand::Anything,
     };
     let floor = match demand {

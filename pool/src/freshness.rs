@@ -9,6 +9,7 @@
 
 use crate::endpoint::EndpointId;
 use crate::lag::Position;
+use crate::token::Token;
 use std::time::{Duration, Instant};
 
 /// A session that stays on one replica because its mark is not resolved is free to move after this.
@@ -46,11 +47,21 @@ struct Floor {
     position: Position,
 }
 
+/// What the session was told that another one has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    /// `None` can be proven by nobody.
+    token: Option<Token>,
+    at: Instant,
+}
+
 /// What one session has seen. Owned by the session, and told of each use of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freshness {
     mark: Option<Mark>,
     floor: Option<Floor>,
+    /// Boxed, because few sessions are told anything.
+    told: Option<Box<Told>>,
 }
 
 /// What the samples of an endpoint tell of a moment.
@@ -90,6 +101,45 @@ impl Freshness {
         // The primary has all that any replica ever showed, so this replaces mark and floor.
         self.mark = Some(Mark { source: Source::Primary(Some(endpoint)), at: now, free_at: now });
         self.floor = None;
+        self.told = None;
+    }
+
+    /// From now on the session's reads show what `token` stands for as well; without a token they show what the
+    /// primary has.
+    pub fn tell(&mut self, token: Option<Token>, now: Instant) {
+        // Of two that were told and not looked at yet only the primary has both for certain.
+        let token = if self.told.is_some() { None } else { token };
+        self.told = Some(Box::new(Told { token, at: now }));
+    }
+
+    /// The session begins anew, as if it had seen nothing.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Makes what the session was told part of what it has seen. `place` tells where a token given at a moment
+    /// lies. Returns what is needed first, if it cannot be told yet.
+    pub(crate) fn heed(
+        &mut self,
+        reign: Option<Incarnation>,
+        place: impl FnOnce(Incarnation, &Token, Instant) -> Sampled,
+    ) -> Option<Demand> {
+        let told = self.told.as_deref()?;
+        let (Some(reign), Some(token)) = (reign, &told.token) else { return Some(Demand::PrimaryOnly) };
+        match place(reign, token, told.at) {
+            Sampled::At(position) => {
+                self.told = None;
+                self.floor = match self.floor {
+                    // A floor of another incarnation leaves only the primary as it is.
+                    Some(floor) if floor.incarnation != reign.number => Some(floor),
+                    Some(floor) => Some(Floor { position: floor.position.max(position), ..floor }),
+                    None => Some(Floor { incarnation: reign.number, position }),
+                };
+                None
+            }
+            Sampled::NotYet => Some(Demand::Sample(reign.primary)),
+            Sampled::Never => Some(Demand::PrimaryOnly),
+        }
     }
 
     /// A read on a replica is over.
@@ -109,7 +159,7 @@ impl Freshness {
 
     /// Whether nothing was seen yet, so that any replica will do.
     pub fn is_blank(&self) -> bool {
-        self.mark.is_none() && self.floor.is_none()
+        self.mark.is_none() && self.floor.is_none() && self.told.is_none()
     }
 
     /// What the next read needs. `sampled` tells of the first sample of an endpoint that began

@@ -5,6 +5,7 @@
 //! neither may hold the other. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A set with more intervals than this is not read.
 const INTERVALS_MAX: usize = 65_536;
@@ -139,6 +140,31 @@ impl Gtids {
             }
         }
         self
+    }
+}
+
+/// As the databases write them; a MariaDB position without its servers.
+impl fmt::Display for Gtids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut glue = "";
+        match self {
+            Self::Domains(domains) => {
+                for (domain, number) in domains {
+                    write!(f, "{glue}{domain}-0-{number}")?;
+                    glue = ",";
+                }
+            }
+            Self::Sources(sources) => {
+                for (source, intervals) in sources {
+                    write!(f, "{glue}{source}")?;
+                    for (from, to) in intervals {
+                        if from == to { write!(f, ":{from}") } else { write!(f, ":{from}-{to}") }?;
+                    }
+                    glue = ",";
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -100,6 +100,19 @@ impl Ledger {
         applied.set.as_ref().map_or(before, |set| self.newest_within(set))
     }
 
+    /// The first set that the primary was seen at which holds `set`.
+    pub fn first_holding(&self, set: &Gtids) -> Option<Position> {
+        self.sets.back().filter(|(_, newest)| set.is_within(newest))?;
+        let at = self.sets.partition_point(|(_, of)| !set.is_within(of));
+        self.sets.get(at).map(|(position, _)| *position)
+    }
+
+    /// A set that holds all that `position` stands for.
+    pub fn set_at(&self, position: Position) -> Option<&Gtids> {
+        let at = self.sets.partition_point(|(have, _)| *have < position);
+        self.sets.get(at).map(|(_, set)| &**set)
+    }
+
     fn newest_within(&self, own: &Gtids) -> Option<Position> {
         if let Some((position, _)) = self.sets.back().filter(|(_, newest)| newest.is_within(own)) {
             return Some(*position);

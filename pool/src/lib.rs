@@ -40,6 +40,7 @@ mod settings;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod token;
 mod topology;
 mod view;
 
@@ -60,5 +61,6 @@ pub use settings::{
     ClusterSettings, Consistency, ENDPOINTS_MAX, EndpointSettings, Engine, Fallback, Identity, PoolSettings,
     ProbeUser, RoleSetting,
 };
+pub use token::Token;
 pub use topology::{NoPrimary, Role};
 pub use view::{EndpointView, PoolView, View};

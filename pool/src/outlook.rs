@@ -7,9 +7,10 @@
 use crate::board::{Board, Change, Report};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
 use crate::freshness::{Incarnation, Sampled};
-use crate::lag::History;
+use crate::lag::{History, Position};
 use crate::patience::Patience;
 use crate::settings::ClusterSettings;
+use crate::token::{Reached, Token};
 use crate::topology::{NoPrimary, Role};
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
@@ -167,6 +168,50 @@ impl Outlook {
             return self.trail.lock().first_since(at).map_or(Sampled::NotYet, Sampled::At);
         }
         endpoint.replayed_since(at)
+    }
+
+    /// What the cluster had reached at `position` of `reign`, in words that other processes understand. `None` if no
+    /// sample tells, or if another reign has begun.
+    pub fn token(&self, reign: Incarnation, position: Position) -> Option<Token> {
+        let board = self.board.lock();
+        if board.incarnation != Some(reign) {
+            return None;
+        }
+        if board.ledger.is_in_use() {
+            return board.ledger.set_at(position).map(|set| Token(Reached::Gtids(set.clone())));
+        }
+        let (_, timeline) = board.past.primary?;
+        let cluster = board.past.identity.unwrap_or(0);
+        Some(Token(Reached::Log { cluster, timeline, position: position.0 }))
+    }
+
+    /// Where a token lies that a session was given at `at`. It is believed if the primary was seen to have come so far.
+    pub fn placed(&self, reign: Incarnation, token: &Token, at: Instant) -> Sampled {
+        let board = self.board.lock();
+        if board.incarnation != Some(reign) {
+            return Sampled::NotYet;
+        }
+        let position = match &token.0 {
+            Reached::Gtids(set) => board.ledger.first_holding(set),
+            Reached::Log { cluster, timeline, position } => {
+                let Some((_, current)) = board.past.primary else { return Sampled::NotYet };
+                let stranger = *cluster != board.past.identity.unwrap_or(0) || board.ledger.is_in_use();
+                if stranger || *timeline < current {
+                    return Sampled::Never;
+                }
+                if *timeline > current {
+                    // Another process has seen a promotion that we are about to see.
+                    return Sampled::NotYet;
+                }
+                let newest = self.trail.lock().latest();
+                newest.filter(|(newest, _)| newest.0 >= *position).map(|_| Position(*position))
+            }
+        };
+        match position {
+            Some(position) => Sampled::At(position),
+            None if self.trail.lock().first_since(at).is_some() => Sampled::Never,
+            None => Sampled::NotYet,
+        }
     }
 
     pub fn shut(&self) {

@@ -65,6 +65,8 @@ pub enum Consistency {
     /// Within `max_lag`, and the session sees its own writes and never goes back in time.
     #[default]
     Session,
+    /// As `Session`, of a session whose past the application names: see `Token`.
+    Token,
     /// Always the primary.
     Strong,
 }

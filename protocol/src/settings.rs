@@ -6,6 +6,9 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+/// The fence that an application carries between sessions. It is given to a backend only to be asked for.
+pub const TOKEN: &str = "splitpool.token";
+
 /// An immutable set of settings with its fingerprint. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Settings(Arc<Inner>);

@@ -112,8 +112,9 @@ pub trait Memory: Send + 'static {
     fn wiped(&mut self);
     /// The values that the database reported at sign-in.
     fn reported(&self) -> &[(String, String)];
-    /// The schema in which a name without one is looked up; empty if that is not one schema.
-    fn place(&self) -> &str;
+    /// The schema in which a name without one is looked up; empty if that is not one schema. `None` if names do not
+    /// matter, because the database itself lists what a session has left.
+    fn place(&self) -> Option<&str>;
     /// What statements may have left since this was last asked, of which the database has said no more than that
     /// there is something. Asking clears it.
     fn take_doubt(&mut self) -> Held;
@@ -209,9 +210,12 @@ pub trait Tracker: Send + 'static {
     /// has been taken from the inbox: forgets what it had and appends the answer.
     fn reset(&mut self, out: &mut Vec<u8>);
 
-    /// Appends the answer to a request that was carried out without a backend, or could not be,
-    /// and that has been taken from the inbox. The session goes on.
-    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>);
+    /// Whether `request` is one text to be run, and nothing else.
+    fn is_query(&self, request: &[u8]) -> bool;
+
+    /// Appends the answer to a request for which `is_query` holds, that was carried out without a backend, as the
+    /// command of this name, or could not be, and that has been taken from the inbox. The session goes on.
+    fn carried_out(&mut self, outcome: Result<&str, &Fault>, out: &mut Vec<u8>);
 
     /// Appends `fault` as the client expects it here. `ready` says that the session goes on:
     /// the client must send its next request.

@@ -196,6 +196,91 @@ fn the_unnamed_statement_survives_a_change_of_backend() {
     );
 }
 
+/// Whatever a batch would have made of the unnamed statement behind its error, it is what it was before that.
+#[test]
+fn the_unnamed_statement_is_what_it_was_when_a_batch_failed() {
+    let first = "C> P::a | S\n>B P::a | S\nB> 1 | Z:I\n>C 1 | Z:I\n";
+    let again = |text: &str| format!("C> B:: | S\n>B P::{text} | B:: | S\nB> 1 | 2 | Z:I\n>C 2 | Z:I\n");
+    let gone = "C> B:: | S\n>B CS: | B:: | S\nB> 3 | E!:26000 | Z:I\n>C E!:26000 | Z:I\n";
+    let failed = "B> E!:42601 | Z:I\n>C E!:42601 | Z:I\n";
+    for (batch, answered, left) in [
+        ("B::none | P::b | P::c", "", again("a")),
+        ("B::none | P::b | P::c | P::d | CS:", "", again("a")),
+        ("B::none | CS: | P::b", "", again("a")),
+        ("P::b | B::none | P::c | P::d", "1", again("b")),
+        ("P::b | P::c | B::none | P::d | P::e", "1 | 1", again("c")),
+        ("P::b | CS: | B::none | P::d | P::e", "1 | 3", gone.to_owned()),
+        ("P::b | P::c", "", gone.to_owned()),
+        ("P::b | P::c | P::d", "1", gone.to_owned()),
+    ] {
+        let answers =
+            if answered.is_empty() { String::new() } else { format!("B> {answered}\n>C {answered}\n") };
+        check(&format!("{first}C> {batch} | S\n>B {batch} | S\n{answers}{failed}{left}"));
+    }
+    // A simple query behind the error is skipped as well.
+    check(&format!(
+        "{first}C> B::none | H\n>B B::none | H\nC> Q:select 1 | S\nB> E!:26000\n>C E!:26000\n>B Q:select 1 | S\nB> Z:I\n>C Z:I\n{}",
+        again("a")
+    ));
+}
+
+#[test]
+fn commands_of_sql_about_statements_of_the_protocol() {
+    let first = "C> P:s:select 1 | S\n>B P:splitpool_1:select 1 | S\nB> 1 | Z:I\n>C 1 | Z:I\n";
+    // PREPARE under a name that is taken is the database's error.
+    check(&format!(
+        "{first}C> Q:PREPARE s AS select 2\n>B Q:PREPARE splitpool_1 AS select 2\nB> E!:42P05 | Z:I\n>C E!:42P05 | Z:I"
+    ));
+    check(&format!(
+        "{first}C> P::prepare S as select 2 | B:: | E: | S
+         >B P::PREPARE splitpool_1 as select 2 | B:: | E: | S\nB> 1 | 2 | E!:42P05 | Z:I\n>C 1 | 2 | E!:42P05 | Z:I"
+    ));
+    // EXECUTE, prepared itself with a name and without.
+    check(&format!(
+        "{first}C> P::execute s | DS: | B:: | E: | S\n>B P::EXECUTE splitpool_1 | DS: | B:: | E: | S
+         B> 1 | T | 2 | D | CC:SELECT 1 | Z:I\n>C 1 | T | 2 | D | CC:SELECT 1 | Z:I
+         C> P:x:execute s | S\n>B P:splitpool_3:EXECUTE splitpool_1 | S\nB> 1 | Z:I\n>C 1 | Z:I
+         C> B::x | E: | S\n>B B::splitpool_3 | E: | S\nB> 2 | D | CC:SELECT 1 | Z:I\n>C 2 | D | CC:SELECT 1 | Z:I"
+    ));
+    // DEALLOCATE frees it once it has been run, not before and not if it fails.
+    let deallocate = "C> P::deallocate s | B:: | E: | S\n>B P::DEALLOCATE splitpool_1 | B:: | E: | S\n";
+    check(&format!(
+        "{first}{deallocate}B> 1 | 2 | CC:DEALLOCATE | Z:I\n>C 1 | 2 | CC:DEALLOCATE | Z:I
+         C> B::s | S\n>B B::s | S\nB> E!:26000 | Z:I\n>C E!:26000 | Z:I
+         C> P:s:select 1 | S\n>B P:splitpool_1:select 1 | S\nB> 1 | Z:I\n>C 1 | Z:I"
+    ));
+    check(&format!(
+        "{first}{deallocate}B> 1 | 2 | E!:57014 | Z:I\n>C 1 | 2 | E!:57014 | Z:I
+         C> B::s | S\n>B B::splitpool_1 | S\nB> 2 | Z:I\n>C 2 | Z:I"
+    ));
+    // Where nothing was prepared through the protocol the text is the database's own affair.
+    check("C> Q:PREPARE s AS select 1\n>B Q:PREPARE s AS select 1\nB> CC:PREPARE | Z:I\n>C CC:PREPARE | Z:I");
+}
+
+/// The other backend has none of the statements that a command is about.
+#[test]
+fn what_a_command_is_about_is_prepared_first() {
+    let mut stage = Stage::new();
+    stage.play(
+        "C> P:s:select 1 | P:x:execute s | P::execute s | S
+         >B P:splitpool_1:select 1 | P:splitpool_2:EXECUTE splitpool_1 | P::EXECUTE splitpool_1 | S
+         B> 1 | 1 | 1 | Z:I\n>C 1 | 1 | 1 | Z:I",
+        0,
+    );
+    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false, 0));
+    stage.play(
+        "C> B:: | E: | S\n>B P:splitpool_1:select 1 | P::EXECUTE splitpool_1 | B:: | E: | S
+         B> 1 | 1 | 2 | D | CC:SELECT 1 | Z:I\n>C 2 | D | CC:SELECT 1 | Z:I",
+        0,
+    );
+    stage.memory = fresh(Postgres::new_cancel_key([1; 36], false, 0));
+    stage.play(
+        "C> B::x | E: | S\n>B P:splitpool_1:select 1 | P:splitpool_2:EXECUTE splitpool_1 | B::splitpool_2 | E: | S
+         B> 1 | 1 | 2 | D | CC:SELECT 1 | Z:I\n>C 2 | D | CC:SELECT 1 | Z:I",
+        0,
+    );
+}
+
 #[test]
 fn another_clients_unnamed_statement_is_not_ours() {
     let mut stage = Stage::new();

@@ -29,6 +29,7 @@ pub(crate) fn judge(verb: Verb, scan: &mut Scan<'_>) -> Judged {
         Verb::Unlisten => anywhere(Reason::Notify, Effects::DISCARD).into(),
         Verb::Declare => declare(scan),
         Verb::Close => session(Reason::Cursor, Effects::DISCARD).into(),
+        Verb::Show => show(scan).into(),
         Verb::Fetch => session(Reason::Cursor, Effects::empty()).into(),
         _ => session(Reason::Session, Effects::empty()).into(),
     }
@@ -94,6 +95,14 @@ fn prepare(scan: &mut Scan<'_>) -> Plan {
         return plan;
     }
     session(Reason::SqlPrepared, Effects::SQL_PREPARE)
+}
+
+/// `SHOW`. The session's fence is the proxy's to tell.
+fn show(scan: &mut Scan<'_>) -> Plan {
+    let names = [scan.step(), scan.step(), scan.step()];
+    let fence = matches!(names, [Some(Token::Word(first)), Some(Token::Dot), Some(Token::Word(second))]
+        if is(first, b"splitpool") && is(second, b"token"));
+    session(Reason::Session, if fence { Effects::TOKEN } else { Effects::empty() })
 }
 
 fn set(scan: &mut Scan<'_>) -> Plan {

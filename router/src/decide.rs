@@ -132,7 +132,10 @@ impl Verdict {
 fn look_up(detail: &Detail, catalog: &Catalog) -> Verdict {
     let mut verdict = Verdict::CLEAN;
     for name in &detail.functions {
-        verdict.effects |= catalog.called(&name.name);
+        let called = catalog.called(&name.name);
+        verdict.effects |= called;
+        // Whatever it is declared to be: on a replica its lock would lock nothing.
+        verdict.writes |= called.contains(Effects::LOCKS);
         let judgement = match detail.user_functions {
             true => catalog.function(name.schema.as_deref(), &name.name),
             false => judge(name, catalog),

@@ -56,7 +56,14 @@ impl Effects {
     /// `LAST_INSERT_ID(value)` was set by hand (MySQL).
     pub const LAST_INSERT_ID: Self = Self(1 << 22);
 
-    const NAMES: [(Self, &'static str); 23] = [
+    /// Nothing is left: it asks for the session's fence, or gives one.
+    pub const TOKEN: Self = Self(1 << 23);
+
+    /// Nothing is left that is not told by another effect: a function takes an advisory lock, of the session or of
+    /// the transaction.
+    pub const LOCKS: Self = Self(1 << 24);
+
+    const NAMES: [(Self, &'static str); 25] = [
         (Self::SETTINGS, "settings"),
         (Self::TEMP_TABLE, "temp_table"),
         (Self::ADVISORY_LOCK, "advisory_lock"),
@@ -80,6 +87,8 @@ impl Effects {
         (Self::FOUND_ROWS, "found_rows"),
         (Self::XA, "xa"),
         (Self::LAST_INSERT_ID, "last_insert_id"),
+        (Self::TOKEN, "token"),
+        (Self::LOCKS, "locks"),
     ];
 
     /// No effect.

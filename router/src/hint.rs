@@ -22,6 +22,8 @@ pub enum Consistency {
     Bounded,
     /// Own writes, and never backwards in time.
     Session,
+    /// The same, of a session whose past the application names.
+    Token,
     /// The primary's.
     Strong,
 }
@@ -94,10 +96,11 @@ fn strictest(one: Option<Consistency>, two: Option<Consistency>) -> Option<Consi
 }
 
 fn consistency(value: &[u8]) -> Option<Consistency> {
-    const NAMES: [(&[u8], Consistency); 4] = [
+    const NAMES: [(&[u8], Consistency); 5] = [
         (b"eventual", Consistency::Eventual),
         (b"bounded", Consistency::Bounded),
         (b"session", Consistency::Session),
+        (b"token", Consistency::Token),
         (b"strong", Consistency::Strong),
     ];
     NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|(_, consistency)| *consistency)

@@ -149,10 +149,10 @@ impl Source {
             self.effects |= Effects::EXTENSION_STATE | Effects::STATE;
         } else if name == b"_SHARED" || name == b"GD" || name == b"SD" || is(name, "plv8") {
             self.effects |= Effects::EXTENSION_STATE;
-        } else if contains(name, b"advisory") && !contains(name, b"xact")
-            || is_temporary(word)
-            || is(name, "hold")
-        {
+        } else if contains(name, b"advisory") {
+            self.effects |= if contains(name, b"unlock") { Effects::empty() } else { Effects::LOCKS };
+            self.effects |= if contains(name, b"xact") { Effects::empty() } else { Effects::STATE };
+        } else if is_temporary(word) || is(name, "hold") {
             self.effects |= Effects::STATE;
         } else if is(name, "pg_settings") || is(name, "session_authorization") {
             self.effects |= Effects::UNKNOWN;
@@ -292,7 +292,7 @@ mod tests {
             "BEGIN UPDATE t SET a = 1, b = 2 WHERE id = NEW.id; RETURN NULL; END",
             "BEGIN INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET n = 2; END",
             "BEGIN EXECUTE format('INSERT INTO %I VALUES ($1.*)', part) USING NEW; END",
-            "BEGIN EXECUTE 'CREATE TABLE x' || n; PERFORM pg_advisory_xact_lock(1); END",
+            "BEGIN EXECUTE 'CREATE TABLE x' || n; END",
             "BEGIN SET LOCAL work_mem = '1MB'; END",
             "CREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW EXECUTE FUNCTION f()",
         ] {
@@ -310,7 +310,9 @@ mod tests {
         check("BEGIN EXECUTE 'SET SESSION app.x = 1'; END", state | Effects::UNKNOWN, &["app.x"]);
         check("BEGIN IF x THEN SET work_mem = '1MB'; END IF; END", state, &[]);
         check("BEGIN CREATE TEMP TABLE t (n int); END", state, &[]);
-        check("BEGIN PERFORM pg_try_advisory_lock(1); END", state, &[]);
+        check("BEGIN PERFORM pg_try_advisory_lock(1); END", state | Effects::LOCKS, &[]);
+        check("BEGIN PERFORM pg_advisory_unlock_all(); END", state, &[]);
+        check("BEGIN PERFORM pg_advisory_xact_lock(1); END", Effects::LOCKS, &[]);
         check("BEGIN LISTEN x; END", state, &[]);
     }
 

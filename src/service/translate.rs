@@ -20,6 +20,7 @@ pub(super) fn consistency(consistency: config::Consistency) -> Consistency {
         config::Consistency::Eventual => Consistency::Eventual,
         config::Consistency::Bounded => Consistency::Bounded,
         config::Consistency::Session => Consistency::Session,
+        config::Consistency::Token => Consistency::Token,
         config::Consistency::Strong => Consistency::Strong,
     }
 }

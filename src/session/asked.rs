@@ -18,6 +18,7 @@ impl Asked {
             Some("eventual") => Some(Consistency::Eventual),
             Some("bounded") => Some(Consistency::Bounded),
             Some("session") => Some(Consistency::Session),
+            Some("token") => Some(Consistency::Token),
             Some("strong") => Some(Consistency::Strong),
             _ => None,
         };

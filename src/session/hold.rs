@@ -41,7 +41,12 @@ pub(super) struct Hold {
 pub(super) const fn is_asked(effects: Effects) -> bool {
     // What the last result was shows only as long as nothing else is asked.
     let last = Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID);
-    let silent = Effects::DDL.union(Effects::SEQUENCE).union(Effects::SEQUENCE_ASKED).union(last);
+    let silent = Effects::DDL
+        .union(Effects::SEQUENCE)
+        .union(Effects::SEQUENCE_ASKED)
+        .union(Effects::TOKEN)
+        .union(Effects::LOCKS)
+        .union(last);
     !effects.without(silent).is_empty()
 }
 

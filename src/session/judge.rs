@@ -3,9 +3,8 @@
 //! Decides only. A request may hold several statements; it goes where the strictest of them
 //! must go, and leaves behind what any of them may.
 
-use super::hold;
-use super::kept;
 use super::kill::{self, Kill};
+use super::{fence, hold, kept};
 use crate::service::Service;
 use pool::Consistency;
 use protocol::Protocol;
@@ -41,6 +40,8 @@ pub(super) struct Judgement {
     pub(super) may_use_sequence: bool,
     /// What it wants ended on another connection.
     pub(super) kill: Option<Kill>,
+    /// The fence that it gives the session.
+    pub(super) given: Option<Box<str>>,
 }
 
 impl Judgement {
@@ -62,6 +63,7 @@ impl Judgement {
             redefines: false,
             may_use_sequence: false,
             kill: None,
+            given: None,
         }
     }
 
@@ -122,6 +124,7 @@ fn consistency(asked: router::Consistency) -> Consistency {
         router::Consistency::Eventual => Consistency::Eventual,
         router::Consistency::Bounded => Consistency::Bounded,
         router::Consistency::Session => Consistency::Session,
+        router::Consistency::Token => Consistency::Token,
         router::Consistency::Strong => Consistency::Strong,
     }
 }
@@ -160,6 +163,9 @@ pub(super) fn judge<P: Protocol>(
             judgement.mentions.append(&mut service.router.mentions(text, lexing));
         }
         judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
+        if route.effects.intersects(Effects::SETTINGS.union(Effects::TOKEN)) {
+            judgement.given = fence::given(text).map(Into::into);
+        }
         if matches!(text.trim_ascii_start().first(), Some(b'k' | b'K')) {
             judgement.kill = kill::read(text);
         }
@@ -174,8 +180,9 @@ pub(super) fn judge<P: Protocol>(
         judgement.mentions.clear();
     }
     if !judgement.effects.is_empty() && request.whole && !tracker.runs(request.bytes) {
-        // Preparing leaves nothing behind.
-        judgement.effects = Effects::empty();
+        // Preparing leaves nothing behind. But what is described must be there.
+        let token = judgement.effects.contains(Effects::TOKEN);
+        judgement.effects = if token { Effects::TOKEN } else { Effects::empty() };
         judgement.mentions.clear();
     }
     if hold::hears(judgement.effects) {

@@ -10,7 +10,7 @@ use super::reception::{about, receive};
 use super::request::ERRAND_MAX;
 use super::slot::{Registry, Slot};
 use super::wire::Client;
-use super::{Session, errand};
+use super::{Session, errand, fence};
 use crate::console::{self, Console};
 use crate::manners::Manners;
 use crate::peers::Peers;
@@ -21,7 +21,7 @@ use pool::{Consistency, Freshness, Need, Want};
 use protocol::fault::Cause;
 use protocol::handshake::{Greeting, Login, LoginStep};
 use protocol::own::Errand;
-use protocol::settings::Change;
+use protocol::settings::{Change, TOKEN};
 use protocol::tracker::{Memory, Tracker};
 use protocol::{Fault, Held, Protocol, Settings};
 use router::Effects;
@@ -281,6 +281,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
     if let Some(codec) = P::codec(greeting.abilities) {
         client.stream = client.stream.coded(codec, std::mem::take(&mut client.inbox));
     }
+    let freshness = told(&greeting);
     Some(Session {
         client,
         tracker: P::Tracker::new(Arc::clone(&gate.registry), &greeting, Arc::clone(&welcome.reported)),
@@ -288,7 +289,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         directory: Arc::clone(&gate.directory),
         slot,
         sessions: Arc::clone(&gate.sessions),
-        freshness: Freshness::default(),
+        freshness,
         user: greeting.user.into_boxed_str(),
         database: greeting.database.into_boxed_str(),
         flavour: greeting.flavour,
@@ -308,6 +309,16 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         trace: None,
         _place: place,
     })
+}
+
+/// What the client says at sign-in of what other sessions have seen.
+fn told(greeting: &Greeting) -> Freshness {
+    let mut freshness = Freshness::default();
+    let token = greeting.settings.iter().find(|(name, _)| name.eq_ignore_ascii_case(TOKEN));
+    if let Some((_, text)) = token {
+        fence::tell(&mut freshness, Consistency::Session, text, Instant::now());
+    }
+    freshness
 }
 
 async fn welcome<P: Protocol>(
@@ -333,7 +344,9 @@ async fn welcome<P: Protocol>(
         return Err(Fault::fatal(Cause::NotAllowed, message).code("55000"));
     }
     let boxed = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
-    let asked = Settings::new(greeting.settings.iter().map(boxed).collect());
+    // What a session is told of others is its own, and no setting of its backends.
+    let settings = greeting.settings.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(TOKEN));
+    let asked = Settings::new(settings.map(boxed).collect());
     let now = Instant::now();
     let kept = service.welcomes.find(&asked, now);
     if latches.is_paused(&service.domain) {

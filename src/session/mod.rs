@@ -13,6 +13,7 @@ pub(crate) mod alarm;
 mod asked;
 mod ears;
 mod errand;
+mod fence;
 mod hold;
 pub(crate) mod introduction;
 mod judge;

@@ -20,28 +20,36 @@ const STATEMENTS_MAX: usize = 16;
 
 /// What opened a transaction that can be moved, in order.
 #[derive(Debug, Default)]
-pub(super) struct Opening(Vec<Box<[u8]>>);
+pub(super) struct Opening {
+    texts: Vec<Box<[u8]>>,
+    /// What it has read in one snapshot it cannot read in another: it can be moved until it reads.
+    isolated: bool,
+}
 
 impl Opening {
     /// Whether there is such a transaction.
     pub(super) fn is_open(&self) -> bool {
-        !self.0.is_empty()
+        !self.texts.is_empty()
     }
 
     /// The transaction is over, or has done what cannot be said again.
     pub(super) fn forget(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
     fn add(&mut self, text: &[u8]) {
-        let bytes: usize = self.0.iter().map(|text| text.len()).sum();
+        let bytes: usize = self.texts.iter().map(|text| text.len()).sum();
         let plain = !text.is_empty() && !text.contains(&b'$');
-        if plain && self.0.len() < STATEMENTS_MAX && bytes + text.len() < BYTES_MAX {
-            self.0.push(text.into());
+        if plain && self.texts.len() < STATEMENTS_MAX && bytes + text.len() < BYTES_MAX {
+            self.texts.push(text.into());
         } else {
             self.forget();
         }
     }
+}
+
+fn is_isolated(text: &[u8]) -> bool {
+    text.windows(10).any(|word| word.eq_ignore_ascii_case(b"repeatable"))
 }
 
 /// What a statement means for a transaction that can be moved.
@@ -71,6 +79,9 @@ impl<P: Protocol> Session<P> {
     pub(super) fn note_opening(&mut self, texts: Option<Box<[u8]>>) {
         let Some(text) = texts else { return };
         if self.tracker.txn() == TxnStatus::Open {
+            let by_default = self.settings.value("default_transaction_isolation");
+            let isolation = by_default.filter(|_| !self.opening.is_open()).unwrap_or_default().as_bytes();
+            self.opening.isolated |= is_isolated(&text) || is_isolated(isolation);
             self.opening.add(&text);
         } else {
             self.opening.forget();
@@ -82,10 +93,7 @@ impl<P: Protocol> Session<P> {
         if !judged.begins || judged.target != Target::Replica || judged.statements != 1 {
             return None;
         }
-        let text = self.text_of(bytes);
-        // What was read in one snapshot is not read in another.
-        let isolated = text.windows(10).any(|word| word.eq_ignore_ascii_case(b"repeatable"));
-        (!isolated).then_some(text)
+        Some(self.text_of(bytes))
     }
 
     fn text_of(&self, bytes: &[u8]) -> Box<[u8]> {
@@ -103,14 +111,19 @@ impl<P: Protocol> Session<P> {
     ) -> Result<Option<Box<[u8]>>, End> {
         let text = self.text_of(self.client.inbox.get(..bytes).unwrap_or_default());
         match step(judged, &text) {
-            Step::Stay => Ok(None),
+            Step::Stay => {
+                if self.opening.isolated {
+                    self.opening.forget();
+                }
+                Ok(None)
+            }
             Step::Note => Ok(Some(text)),
             Step::Move => self.move_to_primary(bytes).await.map(|()| None),
         }
     }
 
     async fn move_to_primary(&mut self, bytes: usize) -> Result<(), End> {
-        let texts = std::mem::take(&mut self.opening).0;
+        let texts = std::mem::take(&mut self.opening).texts;
         let Some(mut old) = self.lease.take() else { return Ok(()) };
         let free = self.slot.take_back_now();
         let deadline = Instant::now() + self.service.query_wait_timeout;

@@ -29,7 +29,8 @@ impl<P: Protocol> Session<P> {
 
     /// Whether a lock would be taken where it locks nothing: on a replica, in a transaction that cannot be moved.
     pub(super) fn locks_in_vain(&self, judged: &Judgement) -> bool {
-        let locks = judged.reason == Reason::AdvisoryLock || judged.effects.contains(Effects::ADVISORY_LOCK);
+        let locking = Effects::ADVISORY_LOCK.union(Effects::LOCKS);
+        let locks = judged.reason == Reason::AdvisoryLock || judged.effects.intersects(locking);
         let stays = self.tracker.txn() == TxnStatus::Open && !self.on_primary && !self.opening.is_open();
         locks && stays && self.lease.is_some()
     }
@@ -45,7 +46,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// As `refuse`; an open transaction fails by it.
-    async fn refuse_as_failed(&mut self, fault: Fault, request: Request) -> Result<(), End> {
+    pub(super) async fn refuse_as_failed(&mut self, fault: Fault, request: Request) -> Result<(), End> {
         if self.tracker.txn() != TxnStatus::Open || !request.whole {
             return self.refuse(fault, request).await;
         }

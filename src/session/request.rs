@@ -74,6 +74,24 @@ impl<P: Protocol> Session<P> {
         {
             return self.kill(&key, kill.connection, request).await;
         }
+        if self.is_about_fences(&judged) {
+            let answered = Box::pin(self.mind_fence(&mut judged, request)).await?;
+            if answered {
+                return Ok(());
+            }
+        }
+        let ran = self.run_judged(request, judged, started).await;
+        self.end_fence();
+        ran
+    }
+
+    /// Runs a request wherever it is to run.
+    async fn run_judged(
+        &mut self,
+        request: Request,
+        mut judged: Judgement,
+        started: Instant,
+    ) -> Result<(), End> {
         let refused = self.service.pins.refused;
         let open = self.tracker.txn() != TxnStatus::Failed;
         if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
@@ -113,7 +131,7 @@ impl<P: Protocol> Session<P> {
             }
         };
         self.client.consume(request.len);
-        self.tracker.carried_out(fault.as_ref(), self.client.outbox.space());
+        self.tracker.carried_out(fault.as_ref().map_or(Ok("KILL"), Err), self.client.outbox.space());
         self.client.flush().await.map_err(|_| End::ClientGone)
     }
 
@@ -465,7 +483,7 @@ impl<P: Protocol> Session<P> {
         self.asked.strict || self.consistency() == Consistency::Strong
     }
 
-    fn consistency(&self) -> Consistency {
+    pub(super) fn consistency(&self) -> Consistency {
         self.asked.consistency.unwrap_or(self.service.consistency)
     }
 

@@ -6,11 +6,11 @@
 use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
-use super::{End, Session, hold, kept};
-use pool::{CancelTarget, EndpointId, Lease};
+use super::{End, Session, fence, hold, kept};
+use pool::{CancelTarget, Consistency, EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
-use protocol::settings::Change;
+use protocol::settings::{Change, TOKEN};
 use protocol::tracker::{Memory, Tracker, TxnStatus};
 use protocol::{Fault, Held, Protocol};
 use router::{Effects, Reason};
@@ -35,8 +35,9 @@ impl<P: Protocol> Session<P> {
         if !doubt.is_empty() {
             self.hold.named.doubt(doubt, judged.effects, judged.writes);
         }
-        if kept::reads(judged.effects) {
-            let place = lease.memory.place();
+        if kept::reads(judged.effects)
+            && let Some(place) = lease.memory.place()
+        {
             self.hold.named.note(&judged.mentions, judged.effects, self.hold.failed, place);
         }
         if self.tracker.txn() != TxnStatus::Idle {
@@ -59,7 +60,8 @@ impl<P: Protocol> Session<P> {
         self.note_effects(judged);
         let effects = std::mem::replace(&mut self.effects, Effects::empty());
         if self.tracker.is_touched() | hold::is_asked(effects) {
-            self.inspect().await?;
+            let told_alone = judged.reason == Reason::Session && judged.statements == 1;
+            self.inspect(told_alone).await?;
         }
         if self.tracker.txn() != TxnStatus::Idle {
             return Ok(());
@@ -173,8 +175,9 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// Asks the backend what this session has left on it.
-    async fn inspect(&mut self) -> Result<(), End> {
+    /// Asks the backend what this session has left on it. A fence that was given replaces what the session has seen
+    /// if it was `told_alone`, not in a transaction that did more.
+    async fn inspect(&mut self, told_alone: bool) -> Result<(), End> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let functions = self.service.catalog.current();
         let names = self.hold.names(&self.settings, lease.memory.settings(), functions.settings());
@@ -199,10 +202,16 @@ impl<P: Protocol> Session<P> {
         let mut found = lease.memory.difference(outcome.inspection);
         let channels = std::mem::take(&mut found.channels);
         found.settings = self.hold.found(found.settings, &self.settings, &self.startup);
-        self.settings = self.startup.overlaid(&found.settings);
+        let own = found.settings.without(TOKEN);
+        self.settings = self.startup.overlaid(&own);
         self.asked = Asked::by::<P>(&self.settings);
+        let token = found.settings.value(TOKEN).map(str::to_owned);
         lease.memory.set_settings(found.settings);
         let held = found.held.union(self.hold.named.held());
+        if let Some(token) = token {
+            let consistency = if told_alone { self.consistency() } else { Consistency::Session };
+            fence::tell(&mut self.freshness, consistency, &token, Instant::now());
+        }
         self.held = self.hand_over(held, channels).await;
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod databases;
+mod idle;
 mod papers;
 mod renewed;
 mod tunnel;

@@ -52,6 +52,37 @@ fn an_idle_cluster_splits_by_share_and_a_busy_one_by_work() {
     assert_eq!(percentages(&[slow, load(4, 256)]), [25, 75], "slow work weighs more");
 }
 
+/// How long requests take on a replica is learnt from requests: one that was slow must go on getting some, or nobody
+/// will see that it no longer is. Latency takes no more than seven eighths of a share, and nothing else counts
+/// against a replica that has no work.
+#[test]
+fn a_replica_that_was_slow_is_tried_again() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for (in_flight, others) in [(0, 1), (4, 1), (0, 4)] {
+        // Seconds, while the others answer in 100 us; now it is as fast as they are.
+        let mut slow_us = 5_000_000;
+        let mut reads = 0_u32;
+        let requests = (0..100_000).find(|_| {
+            let load = |at: usize| {
+                let latency_us = if at == 0 { slow_us } else { 100 };
+                let share = share(Strength { latency_us: (latency_us, slow_us.min(100)), ..strength(1) });
+                Load { in_flight: if at == 0 { 0 } else { in_flight }, share, latency_us }
+            };
+            if choose((2 << others) - 1, random.u64(..), load) == Some(0) {
+                // As `Endpoint::finished` averages.
+                slow_us = slow_us - slow_us / 8 + 100 / 8;
+                reads += 1;
+            }
+            slow_us < 200
+        });
+        let requests = requests.expect("it recovers");
+        assert!(
+            requests < 10_000 && reads > 20,
+            "{others} others with {in_flight} each: {requests}, {reads}"
+        );
+    }
+}
+
 #[test]
 fn only_who_qualifies() {
     let load = |_: usize| Load { in_flight: 0, share: 1, latency_us: 0 };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(super) struct World {
     pub(super) fakes: Vec<Fake>,
     pub(super) cluster: Arc<Cluster<Postgres>>,
-    access: Arc<Access<Postgres>>,
+    pub(super) access: Arc<Access<Postgres>>,
     session: Freshness,
 }
 
@@ -40,7 +40,7 @@ fn identity(size: u32) -> Identity {
 }
 
 impl World {
-    async fn with(count: usize, change: impl FnOnce(&mut ClusterSettings)) -> Self {
+    pub(super) async fn with(count: usize, change: impl FnOnce(&mut ClusterSettings)) -> Self {
         let mut fakes = Vec::new();
         for _ in 0..count {
             fakes.push(Fake::start().await);
@@ -66,7 +66,7 @@ impl World {
         self.cluster.outlook().report(EndpointId(id), report, Instant::now());
     }
 
-    fn primary(&self, id: u32, timeline: u32, position: u64) {
+    pub(super) fn primary(&self, id: u32, timeline: u32, position: u64) {
         let seen = Seen { recovering: false, follows: false, timeline: Some(timeline), identity: None };
         self.report(id, sample(seen, position));
     }
@@ -78,11 +78,21 @@ impl World {
         );
     }
 
+    /// The same on a connection that has told of it before.
+    pub(super) fn replays_on(&self, id: u32, position: u64) {
+        let Report::Sample(sample) =
+            sample(Seen { recovering: true, follows: false, timeline: None, identity: None }, position)
+        else {
+            return;
+        };
+        self.report(id, Report::Sample(Sample { first: false, ..sample }));
+    }
+
     fn replicas(&self, position: u64) {
         (2..=self.fakes.len() as u32).for_each(|id| self.replica(id, position));
     }
 
-    fn fails(&self, id: u32) {
+    pub(super) fn fails(&self, id: u32) {
         self.report(id, Report::Failed("refused".to_owned()));
     }
 

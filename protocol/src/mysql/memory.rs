@@ -11,6 +11,7 @@ use super::messages::Changed;
 use super::named;
 use super::own::{COLLATION_ID, MULTI_STATEMENTS, SCHEMA};
 use crate::own::Inspection;
+use crate::settings::TOKEN;
 use crate::{Held, Settings};
 use hashbrown::HashMap;
 
@@ -206,7 +207,8 @@ impl MyMemory {
         let changed = self.changed.iter().map(AsRef::as_ref);
         let mut names: Vec<Box<str>> = ALWAYS.into_iter().chain(set).chain(changed).map(Into::into).collect();
         names.retain(|name| {
-            ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA].contains(&name.as_ref()) && !named::is_variable(name)
+            ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA, TOKEN].contains(&name.as_ref())
+                && !named::is_variable(name)
         });
         names.sort_unstable();
         names.dedup();
@@ -254,6 +256,9 @@ impl crate::tracker::Memory for MyMemory {
             found.settings.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let many = u8::from(self.multi_statements.unwrap_or(false)).to_string();
         pairs.push((MULTI_STATEMENTS.into(), many.into()));
+        if let Some(token) = self.settings.value(TOKEN) {
+            pairs.push((TOKEN.into(), token.into()));
+        }
         match &self.schema {
             // There is no way back to no schema at all.
             Some(_) if self.database.is_empty() => held = held.union(Held::UNKNOWN),
@@ -294,8 +299,8 @@ impl crate::tracker::Memory for MyMemory {
         &self.reported
     }
 
-    fn place(&self) -> &str {
-        self.schema.as_deref().unwrap_or(&self.database)
+    fn place(&self) -> Option<&str> {
+        Some(self.schema.as_deref().unwrap_or(&self.database))
     }
 
     fn take_doubt(&mut self) -> Held {

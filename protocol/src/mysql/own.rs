@@ -11,7 +11,7 @@ use super::memory::MyMemory;
 use super::messages::{self, Done};
 use super::named::{self, Variable};
 use crate::own::{Errand, Named, Outcome, OwnReply, OwnStep};
-use crate::settings::Change;
+use crate::settings::{Change, TOKEN};
 use crate::tracker::Memory;
 use crate::{Head, Held, ProtocolError, Settings};
 use std::collections::VecDeque;
@@ -24,14 +24,17 @@ pub const MULTI_STATEMENTS: &str = "splitpool.multi_statements";
 /// The number of the collation that a client asked for when it signed in.
 pub const COLLATION_ID: &str = "splitpool.collation_id";
 
+/// The fence that an application carries: there are no settings of one's own here, but variables.
+const TOKEN_VARIABLE: &str = "@splitpool_token";
+
 /// Makes the database tell what changes. A new connection has it told first of all.
 pub const TRACK: &str = "SET SESSION session_track_system_variables = '*', session_track_schema = 1, \
     session_track_state_change = 1, session_track_transaction_info = 'CHARACTERISTICS'";
 
-const USER_VARIABLES_MARIADB: &str =
-    "SELECT COUNT(*) FROM information_schema.USER_VARIABLES WHERE VARIABLE_VALUE IS NOT NULL";
+const USER_VARIABLES_MARIADB: &str = "SELECT COUNT(*) FROM information_schema.USER_VARIABLES \
+    WHERE VARIABLE_VALUE IS NOT NULL AND VARIABLE_NAME <> 'splitpool_token'";
 const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user_variables_by_thread \
-    WHERE THREAD_ID = PS_CURRENT_THREAD_ID() AND VARIABLE_VALUE IS NOT NULL";
+    WHERE THREAD_ID = PS_CURRENT_THREAD_ID() AND VARIABLE_VALUE IS NOT NULL AND VARIABLE_NAME <> 'splitpool_token'";
 
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
@@ -108,6 +111,10 @@ pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -
             }
             Change::Set(COLLATION_ID, id) => collation(id, &mut text),
             Change::Reset(COLLATION_ID) => {}
+            Change::Set(TOKEN, token) => {
+                put_assignment(TOKEN_VARIABLE, &literal(&format!("'{token}")), &mut text);
+            }
+            Change::Reset(TOKEN) => put_assignment(TOKEN_VARIABLE, "NULL", &mut text),
             Change::Set(name, value) if named::is_variable(name) => {
                 put_assignment(&named::reference(name), &named::literal(value), &mut text);
             }

@@ -9,9 +9,10 @@
 //! asked. A statement's number on a backend is known only when its preparation was answered, so
 //! what needs it waits in `pending`.
 
+use super::command::Command;
 use super::count::Counts;
 use super::diagnosis::{Diagnosis, QUESTION};
-use super::flags::{capability as cap, mark, status};
+use super::flags::{capability as cap, command, mark, status};
 use super::last::Last;
 use super::memory::MyMemory;
 use super::messages::{self, Done};
@@ -306,11 +307,15 @@ impl Tracker for MyTracker {
         self.say_ok(sequence, out);
     }
 
-    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>) {
+    fn is_query(&self, request: &[u8]) -> bool {
+        Command::first(request).is_some_and(|command| command.tag == command::QUERY)
+    }
+
+    fn carried_out(&mut self, outcome: Result<&str, &Fault>, out: &mut Vec<u8>) {
         self.scanned = 0;
-        match fault {
-            Some(fault) => messages::fault(fault, self.sequence, true, out),
-            None => self.say_ok(self.sequence, out),
+        match outcome {
+            Ok(_) => self.say_ok(self.sequence, out),
+            Err(fault) => messages::fault(fault, self.sequence, true, out),
         }
         self.answered = true;
     }

@@ -1,21 +1,32 @@
-//! The SQL commands that name prepared statements: EXECUTE and DEALLOCATE.
+//! The SQL commands that name prepared statements: PREPARE, EXECUTE and DEALLOCATE.
 //!
 //! Drivers prepare through the protocol and deallocate by SQL. On backends a statement goes by another name, so
-//! these two commands, where they stand alone, are read for the name they give. Everything else about SQL is not
+//! these commands, where they begin a text, are read for the name they give. Everything else about SQL is not
 //! known here.
 
 /// A command with the name it gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
+    /// `PREPARE name ..`: what follows the name.
+    Prepare(Vec<u8>, &'a [u8]),
     /// `EXECUTE name ..`: what follows the name.
     Execute(Vec<u8>, &'a [u8]),
     /// `DEALLOCATE [PREPARE] name`.
     Deallocate(Vec<u8>),
 }
 
-/// Reads `text`, which is the whole text of a simple query.
+/// Reads `text`, which is the whole text of a query.
 pub(super) fn read(text: &[u8]) -> Option<Command<'_>> {
+    if !may_be(text) {
+        return None;
+    }
     let (verb, rest) = word(text)?;
+    if verb.eq_ignore_ascii_case(b"prepare") {
+        let (name, rest) = name(rest)?;
+        // PREPARE TRANSACTION 'x' is another matter.
+        let two_phase = name == b"transaction" && rest.trim_ascii_start().first() == Some(&b'\'');
+        return (!two_phase).then_some(Command::Prepare(name, rest));
+    }
     if verb.eq_ignore_ascii_case(b"execute") {
         let (name, rest) = name(rest)?;
         return Some(Command::Execute(name, rest));
@@ -29,6 +40,11 @@ pub(super) fn read(text: &[u8]) -> Option<Command<'_>> {
     }
     let ends = rest.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b';');
     (ends && first != b"all").then_some(Command::Deallocate(first))
+}
+
+/// Whether a text that begins like this may be one of them. Most are not, by their first letter.
+pub(super) fn may_be(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'p' | b'P' | b'e' | b'E' | b'd' | b'D'))
 }
 
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -69,12 +85,16 @@ mod tests {
         let execute = |name: &str, rest| Some(Command::Execute(name.into(), rest));
         assert_eq!(read(b"EXECUTE s1(1, 'x')"), execute("s1", b"(1, 'x')".as_slice()));
         assert_eq!(read(b" execute \"S \"\"1\" ;"), execute("S \"1", b" ;".as_slice()));
+        let prepare = |name: &str, rest| Some(Command::Prepare(name.into(), rest));
+        assert_eq!(read(b"PREPARE S1(int) AS SELECT $1"), prepare("s1", b"(int) AS SELECT $1".as_slice()));
+        assert_eq!(read(b"prepare transaction as select 1"), prepare("transaction", b" as select 1"));
         assert_eq!(read(b"DEALLOCATE PREPARE S1;"), Some(Command::Deallocate(b"s1".to_vec())));
         assert_eq!(read(b"deallocate prepare"), Some(Command::Deallocate(b"prepare".to_vec())));
         for other in [
             "DEALLOCATE ALL",
             "DEALLOCATE a; SELECT 1",
             "SELECT 1",
+            "PREPARE TRANSACTION 'x'",
             "EXECUTE",
             "EXECUTE \"x",
             "",

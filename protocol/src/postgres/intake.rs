@@ -15,9 +15,12 @@ impl PgTracker {
         if self.dropping > 0 {
             return Ok(self.drop_some(self.dropping, inbox.len()));
         }
+        let mut executes = false;
         loop {
             let Some(head) = frame::head(inbox.get(self.scanned..).unwrap_or_default())? else {
-                return Ok(self.so_far(gather_max));
+                // The database answers an Execute of COPY at once, so its client may wait before it ends the batch.
+                let copies = executes && inbox.len() == self.scanned && self.asks_to_copy(inbox);
+                return Ok(self.so_far(if copies { 0 } else { gather_max }));
             };
             let end = self.scanned + head.len();
             // After an error the database discards everything up to a Sync, and so do we: a frame that is only
@@ -52,6 +55,7 @@ impl PgTracker {
                 _ => false,
             };
             self.scanned = end;
+            executes = head.tag == b'E';
             if self.is_boundary(head.tag) {
                 // Nothing has run yet: what is prepared lasts beyond a Sync as well as beyond a Flush.
                 self.ends_by_flush =

@@ -167,9 +167,8 @@ impl crate::tracker::Memory for PgMemory {
         &self.reported
     }
 
-    fn place(&self) -> &str {
-        // There is a path of them.
-        ""
+    fn place(&self) -> Option<&str> {
+        None
     }
 
     fn take_doubt(&mut self) -> Held {

@@ -64,7 +64,12 @@ impl PgTracker {
     fn parsed(&mut self) -> Result<Verdict, ProtocolError> {
         match self.owed.pop_front() {
             Some(Owed::Parse { ours: true, .. }) => Ok(Verdict::Swallow),
-            Some(Owed::Parse { .. }) => Ok(Verdict::Relay),
+            Some(Owed::Parse { unnamed, .. }) => {
+                if unnamed {
+                    self.keep_unnamed();
+                }
+                Ok(Verdict::Relay)
+            }
             _ => Err(UNASKED),
         }
     }
@@ -72,7 +77,12 @@ impl PgTracker {
     fn closed(&mut self) -> Result<Verdict, ProtocolError> {
         match self.owed.pop_front() {
             Some(Owed::Close { ours: true, .. }) => Ok(Verdict::Swallow),
-            Some(Owed::Close { .. }) => Ok(Verdict::Relay),
+            Some(Owed::Close { unnamed, .. }) => {
+                if unnamed {
+                    self.keep_unnamed();
+                }
+                Ok(Verdict::Relay)
+            }
             _ => Err(UNASKED),
         }
     }
@@ -91,7 +101,7 @@ impl PgTracker {
 
     fn executed(&mut self) -> Result<Verdict, ProtocolError> {
         match self.owed.front() {
-            Some(Owed::Execute) => {
+            Some(Owed::Execute { .. }) => {
                 self.owed.pop_front();
                 if matches!(self.owed.front(), Some(Owed::CopyEnd)) {
                     self.owed.pop_front();
@@ -111,6 +121,10 @@ impl PgTracker {
             self.named.clear();
             self.unkept = 0;
         }
+        if let Some(Owed::Execute { frees: Some(name) }) = self.owed.front_mut() {
+            let freed = self.named.remove(&std::mem::take(name));
+            freed.into_iter().for_each(|statement| memory.forgets(statement.number));
+        }
         self.executed()
     }
 
@@ -124,7 +138,11 @@ impl PgTracker {
         let owed = self.owed.pop_front();
         self.txn = txn;
         match owed {
-            Some(Owed::Sync | Owed::Query | Owed::Function) => Ok(Verdict::Relay),
+            Some(Owed::Query) => {
+                self.keep_unnamed();
+                Ok(Verdict::Relay)
+            }
+            Some(Owed::Sync | Owed::Function) => Ok(Verdict::Relay),
             Some(Owed::Flush) => Ok(Verdict::Swallow),
             _ => Err(UNASKED),
         }
@@ -217,7 +235,7 @@ impl PgTracker {
     fn copy_begins(&mut self) -> Result<Verdict, ProtocolError> {
         match self.owed.front() {
             Some(Owed::Query) => self.copy_in = true,
-            Some(Owed::Execute) => {
+            Some(Owed::Execute { .. }) => {
                 let ends = self.owed.iter().position(|owed| matches!(owed, Owed::CopyEnd));
                 let eaten = ends.unwrap_or(self.owed.len());
                 let mut at = 0;

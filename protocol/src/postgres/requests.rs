@@ -8,7 +8,7 @@ use super::commands::{self, Command};
 use super::frame::{self, HEADER, split_text};
 use super::memory::Here;
 use super::statements::{PREFIX, Statement, put_name};
-use super::tracker::{OWED_MAX, Owed, PgTracker};
+use super::tracker::{About, OWED_MAX, Owed, PgTracker};
 use super::{PgMemory, messages};
 use crate::fault::Cause;
 use crate::tracker::TxnStatus;
@@ -71,6 +71,31 @@ impl PgTracker {
         }
     }
 
+    /// Whether the last statement that `batch` binds is a COPY. A long batch is not looked through.
+    pub(super) fn asks_to_copy(&self, batch: &[u8]) -> bool {
+        const LOOKED_THROUGH_MAX: usize = 64 * 1024;
+        if batch.len() > LOOKED_THROUGH_MAX {
+            return false;
+        }
+        let (mut copies, mut unnamed) = (false, is_copy(&self.unnamed.tail));
+        for part in parts(batch) {
+            match (part.head.tag, split_text(part.body)) {
+                (b'P', Some((b"", tail))) => unnamed = is_copy(tail),
+                (b'B', Some((_, behind))) => {
+                    copies = match split_text(behind) {
+                        Some((b"", _)) => unnamed,
+                        Some((name, _)) => {
+                            self.named.get(name).is_some_and(|statement| is_copy(&statement.tail))
+                        }
+                        None => false,
+                    };
+                }
+                _ => {}
+            }
+        }
+        copies
+    }
+
     /// Answers a batch of nothing but Sync, Flush and the closing of prepared statements:
     /// what drivers send to see whether the connection lives, and to tidy up.
     pub(super) fn answer_alone(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
@@ -81,10 +106,12 @@ impl PgTracker {
             b'S' => part.body.is_empty() && part.head.body == 0,
             b'C' => {
                 let named = part.body.split_first().filter(|(kind, _)| **kind == b'S');
+                // One that is not known here may have been prepared by SQL.
+                let is_ours = |name: &[u8]| name.is_empty() || self.named.contains_key(name);
                 part.head.len() == part.whole.len()
                     && named
                         .and_then(|(_, name)| split_text(name))
-                        .is_some_and(|(_, behind)| behind.is_empty())
+                        .is_some_and(|(name, behind)| behind.is_empty() && is_ours(name))
             }
             _ => false,
         });
@@ -95,7 +122,11 @@ impl PgTracker {
             if part.head.tag == b'S' {
                 messages::ready(out, self.status());
             } else {
-                self.close_named(part.body.get(1..).and_then(split_text).map_or(&[], |(name, _)| name));
+                let name = part.body.get(1..).and_then(split_text).map_or(&[][..], |(name, _)| name);
+                self.close_named(name);
+                if name.is_empty() {
+                    self.keep_unnamed();
+                }
                 messages::close_complete(out);
             }
         }
@@ -104,7 +135,7 @@ impl PgTracker {
     }
 
     /// The transaction's status, as ReadyForQuery tells it.
-    fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         match self.txn {
             TxnStatus::Idle => b'I',
             TxnStatus::Open => b'T',
@@ -133,26 +164,54 @@ impl PgTracker {
         true
     }
 
-    /// EXECUTE of a statement that was prepared through the protocol.
-    fn execute_by_name(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
-        if !part.body.trim_ascii_start().get(..8).is_some_and(|verb| verb.eq_ignore_ascii_case(b"execute ")) {
-            return false;
+    /// `text` with the backend's name in place of the client's, if it is a command about a statement that was
+    /// prepared through the protocol.
+    fn renamed(&self, text: &[u8]) -> Option<(Vec<u8>, About)> {
+        // Where nothing was prepared there is nothing to name.
+        if self.named.is_empty() {
+            return None;
         }
-        let Some(Command::Execute(name, rest)) =
-            split_text(part.body).and_then(|(text, _)| commands::read(text))
-        else {
+        let command = commands::read(text)?;
+        let (verb, name, rest): (&[u8], _, &[u8]) = match &command {
+            Command::Prepare(name, rest) => (b"PREPARE ", name, *rest),
+            Command::Execute(name, rest) => (b"EXECUTE ", name, *rest),
+            Command::Deallocate(name) => (b"DEALLOCATE ", name, b""),
+        };
+        let statement = self.named.get(name.as_slice()).cloned()?;
+        let mut renamed = verb.to_vec();
+        put_name(&mut renamed, statement.number);
+        renamed.pop();
+        renamed.extend_from_slice(rest);
+        let frees = matches!(command, Command::Deallocate(_)).then(|| name.as_slice().into());
+        Some((renamed, About { statement, frees }))
+    }
+
+    /// EXECUTE of a statement that was prepared through the protocol, or PREPARE under its name, as a simple query.
+    fn query_by_name(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
+        let Some((text, about)) = split_text(part.body).and_then(|(text, _)| self.renamed(text)) else {
             return false;
         };
-        let Some(statement) = self.named.get(name.as_slice()).cloned() else { return false };
-        self.require(&statement, memory, out);
+        if about.frees.is_some() {
+            return false;
+        }
+        self.require(&about.statement, memory, out);
         self.owed.push_back(Owed::Query);
         let at = frame::begin(out, b'Q');
-        out.extend_from_slice(b"EXECUTE ");
-        put_name(out, statement.number);
-        out.pop();
-        frame::text(out, rest);
+        frame::text(out, &text);
         frame::end(out, at);
         true
+    }
+
+    /// The same where such a text is itself prepared, as `name`: what stands behind the name in its Parse message.
+    fn parsed_by_name(&self, name: &[u8], tail: &[u8]) -> Option<(Box<[u8]>, About)> {
+        if !commands::may_be(tail) {
+            return None;
+        }
+        let (text, types) = split_text(tail)?;
+        let (text, about) = self.renamed(text)?;
+        // A text that clients share cannot say whose name it frees.
+        let keeps = name.is_empty() || about.frees.is_none();
+        keeps.then(|| ([&text, &[0][..], types].concat().into_boxed_slice(), about))
     }
 
     /// Closes what must be prepared anew.
@@ -219,9 +278,9 @@ impl PgTracker {
         match part.head.tag {
             b'Q' => {
                 // A simple query destroys the unnamed statement.
-                self.unnamed.number = 0;
+                self.set_unnamed(0, &[]);
                 memory.unnamed = 0;
-                if self.execute_by_name(part, memory, out) {
+                if self.query_by_name(part, memory, out) {
                     return Ok(());
                 }
                 self.owed.push_back(Owed::Query);
@@ -231,7 +290,7 @@ impl PgTracker {
             b'B' => return self.bind(part, memory, out),
             b'D' if part.body.first() == Some(&b'S') => return self.describe(part, memory, out),
             b'D' => self.owed.push_back(Owed::Describe { number: 0 }),
-            b'E' => self.owed.push_back(Owed::Execute),
+            b'E' => self.owed.push_back(Owed::Execute { frees: self.frees.take() }),
             b'C' if part.body.first() == Some(&b'S') => return self.close(part, memory, out),
             b'C' => self.owed.push_back(Owed::Close { ours: false, unnamed: false }),
             b'c' | b'f' => self.owed.push_back(Owed::CopyEnd),
@@ -248,13 +307,21 @@ impl PgTracker {
         memory: &mut PgMemory,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let Some((name, tail)) = split_text(part.body) else { return Err(malformed()) };
+        let Some((name, own)) = split_text(part.body) else { return Err(malformed()) };
+        let by_name = if cut { None } else { self.parsed_by_name(name, own) };
+        let (changed, about) = by_name.unzip();
+        let tail = changed.as_deref().unwrap_or(own);
         if name.is_empty() {
             let number = self.registry.fresh_number();
             self.set_unnamed(number, if cut { &[] } else { tail });
+            self.unnamed.about = about.map(Box::new);
             memory.unnamed = number;
             self.owed.push_back(Owed::Parse { number, unnamed: true, ours: false, name: None });
-            out.extend_from_slice(part.whole);
+            if changed.is_some() {
+                put_unnamed(tail, out);
+            } else {
+                out.extend_from_slice(part.whole);
+            }
             return Ok(());
         }
         if let Some(taken) = self.named.get(name).cloned() {
@@ -269,9 +336,9 @@ impl PgTracker {
         }
         let statement = if cut {
             self.unkept += 1;
-            Arc::new(Statement { number: self.registry.fresh_number(), tail: Box::default() })
+            Arc::new(Statement { number: self.registry.fresh_number(), tail: Box::default(), about: None })
         } else {
-            self.registry.intern(tail, self.flavour())
+            self.registry.intern(tail, self.flavour(), about.map(|about| about.statement))
         };
         let number = statement.number;
         self.named.insert(name.into(), statement);
@@ -314,13 +381,22 @@ impl PgTracker {
         memory: &mut PgMemory,
         out: &mut Vec<u8>,
     ) -> u64 {
+        self.frees = None;
         if name.is_empty() {
+            if let Some(about) = self.unnamed.about.take() {
+                self.require(&about.statement, memory, out);
+                self.frees.clone_from(&about.frees);
+                self.unnamed.about = Some(about);
+            }
             self.require_unnamed(memory, out);
             out.extend_from_slice(part.whole);
             return self.unnamed.number;
         }
         match self.named.get(name).cloned() {
             Some(statement) => {
+                if let Some(about) = &statement.about {
+                    self.require(about, memory, out);
+                }
                 self.require(&statement, memory, out);
                 rename(part, before, statement.number, behind, out);
                 return statement.number;
@@ -348,8 +424,12 @@ impl PgTracker {
             memory.forgets(unkept.number);
             self.owed.push_back(Owed::Close { ours: false, unnamed: false });
             rename(part, b"S", unkept.number, behind, out);
-        } else {
+        } else if closed.is_some() || name.starts_with(PREFIX.as_bytes()) {
             self.owed.push_back(Owed::LocalClose { name: name.into(), statement: closed });
+        } else {
+            // Perhaps it was prepared by SQL.
+            self.owed.push_back(Owed::Close { ours: false, unnamed: false });
+            out.extend_from_slice(part.whole);
         }
         Ok(())
     }
@@ -399,10 +479,7 @@ impl PgTracker {
         }
         memory.unnamed = number;
         self.owed.push_back(Owed::Parse { number, unnamed: true, ours: true, name: None });
-        let at = frame::begin(out, b'P');
-        out.push(0);
-        out.extend_from_slice(&self.unnamed.tail);
-        frame::end(out, at);
+        put_unnamed(&self.unnamed.tail, out);
     }
 
     /// Closes the statement that was not used for longest, where the backend is full.
@@ -418,6 +495,19 @@ impl PgTracker {
         put_name(out, number);
         frame::end(out, at);
     }
+}
+
+/// Whether what stands behind the name in a Parse message is a COPY.
+fn is_copy(tail: &[u8]) -> bool {
+    tail.trim_ascii_start().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"copy"))
+}
+
+/// Appends the Parse of an unnamed statement.
+fn put_unnamed(tail: &[u8], out: &mut Vec<u8>) {
+    let at = frame::begin(out, b'P');
+    out.push(0);
+    out.extend_from_slice(tail);
+    frame::end(out, at);
 }
 
 /// Appends `part` with the statement's name replaced. `front` is what stands before the name.

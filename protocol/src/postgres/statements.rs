@@ -23,6 +23,8 @@ pub struct Statement {
     pub number: u64,
     /// The body of its Parse message behind the name: text, zero byte, parameter types.
     pub tail: Box<[u8]>,
+    /// What must be there when it is run, because its text is an EXECUTE of it.
+    pub about: Option<Arc<Self>>,
 }
 
 impl Statement {
@@ -68,7 +70,7 @@ impl Registry {
 
     /// The statement for `tail`, as long as `flavour`, the encoding and quoting its bytes
     /// are to be read by, is the same.
-    pub fn intern(&self, tail: &[u8], flavour: &[u8]) -> Arc<Statement> {
+    pub fn intern(&self, tail: &[u8], flavour: &[u8], about: Option<Arc<Statement>>) -> Arc<Statement> {
         let mut key = Vec::with_capacity(tail.len() + flavour.len());
         key.extend_from_slice(tail);
         key.extend_from_slice(flavour);
@@ -80,7 +82,7 @@ impl Registry {
             known.by_tail.retain(|_, statement| statement.strong_count() > 0);
             known.sweep_at = known.by_tail.len() * 2;
         }
-        let statement = Arc::new(Statement { number: self.fresh_number(), tail: tail.into() });
+        let statement = Arc::new(Statement { number: self.fresh_number(), tail: tail.into(), about });
         known.by_tail.insert(key.into_boxed_slice(), Arc::downgrade(&statement));
         statement
     }
@@ -110,10 +112,10 @@ mod tests {
     #[test]
     fn one_number_for_one_text() {
         let registry = Registry::default();
-        let one = registry.intern(b"select 1\0\0\0", b"");
-        assert_eq!(one.number, registry.intern(b"select 1\0\0\0", b"").number);
-        assert_ne!(one.number, registry.intern(b"select 2\0\0\0", b"").number);
-        assert_ne!(one.number, registry.intern(b"select 1\0\0\0", b"LATIN1").number);
+        let one = registry.intern(b"select 1\0\0\0", b"", None);
+        assert_eq!(one.number, registry.intern(b"select 1\0\0\0", b"", None).number);
+        assert_ne!(one.number, registry.intern(b"select 2\0\0\0", b"", None).number);
+        assert_ne!(one.number, registry.intern(b"select 1\0\0\0", b"LATIN1", None).number);
         assert_eq!(one.text(), b"select 1");
     }
 
@@ -121,7 +123,7 @@ mod tests {
     fn dead_texts_are_swept() {
         let registry = Registry::default();
         for i in 0..3 * SWEEP_AT {
-            registry.intern(format!("select {i}\0\0\0").as_bytes(), b"");
+            registry.intern(format!("select {i}\0\0\0").as_bytes(), b"", None);
         }
         assert!(registry.known.lock().by_tail.len() <= SWEEP_AT);
     }

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// A Parse message longer than this is not kept once it is replaced.
 const UNNAMED_KEPT: usize = 2048;
 
+/// How many that were replaced in one batch are kept at once.
+const UNNAMED_BEFORE_MAX: usize = 64;
+
 /// How many answers may be owed at once. A backend flushes long before this many are due.
 pub(super) const OWED_MAX: usize = 131_072;
 
@@ -33,7 +36,10 @@ pub(super) enum Owed {
     /// RowDescription or NoData.
     Describe { number: u64 },
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute,
+    Execute {
+        /// The client's name of the statement that is gone if it succeeds.
+        frees: Option<Box<[u8]>>,
+    },
     /// CloseComplete.
     Close { ours: bool, unnamed: bool },
     /// ParseComplete that we say ourselves: the backend has the statement already.
@@ -71,6 +77,16 @@ pub(super) struct Unnamed {
     pub number: u64,
     /// Its Parse message behind the name; empty if it was too large to keep.
     pub tail: Vec<u8>,
+    /// The statement that it is about, if it is an EXECUTE or DEALLOCATE of one prepared through the protocol.
+    pub about: Option<Box<About>>,
+}
+
+/// A statement that a command names.
+#[derive(Debug)]
+pub(super) struct About {
+    pub statement: Arc<Statement>,
+    /// The client's name of it, if the command is to free it.
+    pub frees: Option<Box<[u8]>>,
 }
 
 /// See the file's head.
@@ -84,7 +100,11 @@ pub struct PgTracker {
     pub(super) named: HashMap<Box<[u8]>, Arc<Statement>, foldhash::fast::RandomState>,
     pub(super) unnamed: Unnamed,
     /// The one before it, which is still there if the message that replaced it is skipped.
-    pub(super) unnamed_before: Unnamed,
+    pub(super) unnamed_before: VecDeque<Unnamed>,
+    /// Room for the next one.
+    unnamed_spare: Unnamed,
+    /// What the statement that was bound last frees, when it is run.
+    pub(super) frees: Option<Box<[u8]>>,
     /// Names that the request under way has prepared: void if it must be sent once more.
     pub(super) fresh_names: Vec<Box<[u8]>>,
     /// Statements whose text was too large to keep: they live on one backend only.
@@ -146,29 +166,43 @@ impl PgTracker {
         }
     }
 
-    /// The client replaces its unnamed statement, or closes it.
+    /// The client replaces its unnamed statement, or closes it, by a message for which an answer is owed.
     pub(super) fn set_unnamed(&mut self, number: u64, tail: &[u8]) {
-        std::mem::swap(&mut self.unnamed, &mut self.unnamed_before);
+        let mut before = std::mem::replace(&mut self.unnamed, std::mem::take(&mut self.unnamed_spare));
         self.unnamed.number = number;
         self.unnamed.tail.clear();
         self.unnamed.tail.extend_from_slice(tail);
-        // A large one is not kept for the case that never comes.
-        if self.unnamed_before.tail.capacity() > UNNAMED_KEPT {
-            self.unnamed_before = Unnamed::default();
+        self.unnamed.about = None;
+        // Large ones, and very many, are not kept for the case that never comes.
+        if before.tail.len() > UNNAMED_KEPT || self.unnamed_before.len() > UNNAMED_BEFORE_MAX {
+            before = Unnamed::default();
+        }
+        self.unnamed_before.push_back(before);
+    }
+
+    /// What changed the unnamed statement has been answered: what was before is of no more use.
+    pub(super) fn keep_unnamed(&mut self) {
+        let before = self.unnamed_before.pop_front();
+        self.spare_unnamed(before);
+    }
+
+    /// The last message that changed the unnamed statement was not heeded: one that was `skipped` has not destroyed
+    /// the one before it either.
+    fn unset_unnamed(&mut self, skipped: bool) {
+        let Some(before) = self.unnamed_before.pop_back() else { return };
+        if skipped {
+            let unheeded = std::mem::replace(&mut self.unnamed, before);
+            self.spare_unnamed(Some(unheeded));
+        } else {
+            self.unnamed.number = 0;
+            self.spare_unnamed(Some(before));
         }
     }
 
-    /// The message that set the unnamed statement to this was not heeded: one that was `skipped` has not
-    /// destroyed the one before it either.
-    fn unset_unnamed(&mut self, number: u64, skipped: bool) {
-        if self.unnamed_before.number == number {
-            self.unnamed_before.number = 0;
-        }
-        if self.unnamed.number == number {
-            self.unnamed.number = 0;
-            if skipped {
-                std::mem::swap(&mut self.unnamed, &mut self.unnamed_before);
-            }
+    /// Its room serves the next one, so that a session that uses only the unnamed statement allocates nothing.
+    fn spare_unnamed(&mut self, old: Option<Unnamed>) {
+        if let Some(old) = old.filter(|old| old.tail.capacity() <= UNNAMED_KEPT) {
+            self.unnamed_spare = old;
         }
     }
 
@@ -181,13 +215,13 @@ impl PgTracker {
                     memory.forgets(number);
                 }
                 if unnamed && !ours {
-                    self.unset_unnamed(number, skipped);
+                    self.unset_unnamed(skipped);
                 }
                 if let Some(name) = name {
                     self.named.remove(&name);
                 }
             }
-            Owed::Close { unnamed: true, ours: false } if skipped => self.unset_unnamed(0, true),
+            Owed::Close { unnamed: true, ours: false } | Owed::Query => self.unset_unnamed(skipped),
             Owed::LocalParse { name } => {
                 self.named.remove(&name);
             }
@@ -254,7 +288,9 @@ impl Tracker for PgTracker {
             dropping: 0,
             named: HashMap::default(),
             unnamed: Unnamed::default(),
-            unnamed_before: Unnamed::default(),
+            unnamed_before: VecDeque::new(),
+            unnamed_spare: Unnamed::default(),
+            frees: None,
             fresh_names: Vec::new(),
             unkept: 0,
             owed: VecDeque::new(),
@@ -350,12 +386,18 @@ impl Tracker for PgTracker {
 
     fn reset(&mut self, _out: &mut Vec<u8>) {}
 
-    fn carried_out(&mut self, fault: Option<&Fault>, out: &mut Vec<u8>) {
+    fn is_query(&self, request: &[u8]) -> bool {
+        request.first() == Some(&b'Q')
+    }
+
+    fn carried_out(&mut self, outcome: Result<&str, &Fault>, out: &mut Vec<u8>) {
         self.scanned = 0;
-        if let Some(fault) = fault {
-            messages::fault(fault, out);
+        self.unnamed.number = 0;
+        match outcome {
+            Ok(command) => messages::command_complete(command.as_bytes(), out),
+            Err(fault) => messages::fault(fault, out),
         }
-        messages::ready(out, b'I');
+        messages::ready(out, self.status());
     }
 
     fn fault(&mut self, fault: &Fault, ready: bool, out: &mut Vec<u8>) {

@@ -193,7 +193,10 @@ impl<'a> Scan<'a> {
                 self.schema();
                 Last::Dot
             }
-            Token::Variable(_) => {
+            Token::Variable(name) => {
+                if is(name, b"splitpool_token") {
+                    self.found.effects |= Effects::TOKEN;
+                }
                 self.found.variable = true;
                 self.variable_into();
                 Last::Other

@@ -135,6 +135,8 @@ choice! {
         Bounded = "bounded",
         /// What others wrote within `max_lag`, never its own writes, and never back in time.
         Session = "session",
+        /// The same, but of a session whose past the application names: it carries a token from one to another.
+        Token = "token",
         /// Nothing: reads go to the primary.
         Strong = "strong",
     }

@@ -42,9 +42,9 @@ fn a_size_is_shown_as_it_can_be_written() {
 fn a_wrong_word_gets_the_right_one() {
     assert_eq!(text::<PoolMode>("session"), Ok(PoolMode::Session));
     let refused = text::<Consistency>("sesion").expect_err("misspelt");
-    assert_eq!(refused, "expected one of eventual, bounded, session, strong, did you mean session?");
+    assert_eq!(refused, "expected one of eventual, bounded, session, token, strong, did you mean session?");
     let refused = text::<Consistency>("zzz").expect_err("no word");
-    assert_eq!(refused, "expected one of eventual, bounded, session, strong");
+    assert_eq!(refused, "expected one of eventual, bounded, session, token, strong");
 }
 
 #[test]
