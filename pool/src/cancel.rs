@@ -74,7 +74,9 @@ async fn knock<P: Protocol>(target: &CancelTarget<P>, request: &[u8]) -> io::Res
 /// Over a connection of its own, as the user that runs the statement.
 async fn ask<P: Protocol>(target: &CancelTarget<P>, request: &[u8]) -> io::Result<()> {
     let route = target.door.route.load_full();
-    let signed_in = dial::sign_in::<P>(&target.door.endpoint, &route, &target.identity).await;
+    // The request is a plain one, whatever was agreed on for the client.
+    let plain = Identity { flavour: 0, ..(*target.identity).clone() };
+    let signed_in = dial::sign_in::<P>(&target.door.endpoint, &route, &plain).await;
     let dial::SignedIn { mut stream, rest: mut reply, .. } = signed_in.map_err(into_io)?;
     stream.write_all(request).await?;
     stream.flush().await?;

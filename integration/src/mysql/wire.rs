@@ -22,6 +22,8 @@ pub mod cap {
     pub const SESSION_TRACK: u32 = 1 << 23;
     /// `CLIENT_DEPRECATE_EOF`.
     pub const DEPRECATE_EOF: u32 = 1 << 24;
+    /// `CLIENT_QUERY_ATTRIBUTES`.
+    pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
     /// Protocol 4.1, transactions, plugins, several results, and the rest that every client has.
     pub const USUAL: u32 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
 }
@@ -327,7 +329,22 @@ impl Wire {
     /// When the connection fails.
     #[track_caller]
     pub fn query(&mut self, sql: &str) -> Outcome {
-        let asked = self.command(3, sql.as_bytes()).and_then(|()| self.results());
+        self.query_with(sql, &[])
+    }
+
+    /// As [`Wire::query`], with attributes; those that were not agreed on are left out.
+    ///
+    /// # Panics
+    /// When the connection fails.
+    #[track_caller]
+    pub fn query_with(&mut self, sql: &str, attributes: &[(&str, &str)]) -> Outcome {
+        let mut bytes = Vec::new();
+        if self.has(cap::QUERY_ATTRIBUTES) {
+            bytes.extend_from_slice(&[u8::try_from(attributes.len()).expect("a few"), 1]);
+            put_attributes(attributes, &mut bytes);
+        }
+        bytes.extend_from_slice(sql.as_bytes());
+        let asked = self.command(3, &bytes).and_then(|()| self.results());
         asked.unwrap_or_else(|error| panic!("{error}: {sql}")).pop().expect("a result")
     }
 
@@ -381,6 +398,37 @@ impl Wire {
         self.result()
     }
 
+    /// Runs a prepared statement with texts as its parameters and with attributes, which must have been agreed on. Types
+    /// are told if `typed`, which they must be with attributes.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn execute_with(
+        &mut self,
+        statement: Prepared,
+        params: &[&str],
+        attributes: &[(&str, &str)],
+        typed: bool,
+    ) -> io::Result<Outcome> {
+        let mut bytes = statement.id.to_le_bytes().to_vec();
+        bytes.push(8);
+        bytes.extend_from_slice(&1u32.to_le_bytes());
+        let all: Vec<(&str, &str)> =
+            params.iter().map(|param| ("", *param)).chain(attributes.iter().copied()).collect();
+        bytes.push(u8::try_from(all.len()).expect("a few"));
+        if typed {
+            put_attributes(&all, &mut bytes);
+        } else {
+            bytes.extend(std::iter::repeat_n(0, all.len().div_ceil(8) + 1));
+            for (_, value) in all {
+                bytes.push(u8::try_from(value.len()).expect("a short text"));
+                bytes.extend_from_slice(value.as_bytes());
+            }
+        }
+        self.command(0x17, &bytes)?;
+        self.result()
+    }
+
     /// Sends part of a parameter, which is not answered.
     ///
     /// # Errors
@@ -419,6 +467,26 @@ impl Wire {
         bytes.extend_from_slice(b"caching_sha2_password\0");
         self.command(0x11, &bytes)?;
         self.prove()
+    }
+}
+
+/// Attributes with the marks of what is NULL, their types and their values, all texts.
+fn put_attributes(attributes: &[(&str, &str)], bytes: &mut Vec<u8>) {
+    if attributes.is_empty() {
+        return;
+    }
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.push(u8::try_from(text.len()).ok().filter(|len| *len < 251).expect("a short text"));
+        bytes.extend_from_slice(text.as_bytes());
+    };
+    bytes.extend(std::iter::repeat_n(0, attributes.len().div_ceil(8)));
+    bytes.push(1);
+    for (name, _) in attributes {
+        bytes.extend_from_slice(&[253, 0]);
+        text(bytes, name);
+    }
+    for (_, value) in attributes {
+        text(bytes, value);
     }
 }
 

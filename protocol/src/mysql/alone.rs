@@ -28,9 +28,8 @@ impl MyTracker {
             command::PING => self.say_ok(self.sequence, out),
             // In a transaction the backend is this session's and knows by itself.
             command::QUERY if self.txn == TxnStatus::Idle => {
-                let Some(question) = Question::of(command.front.get(1..).unwrap_or_default()) else {
-                    return false;
-                };
+                let text = command.text(self.has(cap::QUERY_ATTRIBUTES));
+                let Some(question) = Question::of(&text) else { return false };
                 if !self.answer_question(question, false, out) {
                     return false;
                 }

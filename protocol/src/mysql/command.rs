@@ -56,6 +56,30 @@ impl<'a> Command<'a> {
         Cow::Owned(joined)
     }
 
+    /// The text that it runs or prepares; `attributes` as they were agreed on. What nobody could read is shown as
+    /// what no database can.
+    pub fn text(&self, attributes: bool) -> Cow<'a, [u8]> {
+        const NOTHING: &[u8] = b"?";
+        let has_attributes = attributes && self.tag == super::flags::command::QUERY;
+        let behind = |payload: &[u8]| {
+            let rest = payload.get(1..)?;
+            let text = if has_attributes { super::attributes::text(rest)? } else { rest };
+            Some(payload.len() - text.len())
+        };
+        match self.payload() {
+            Cow::Borrowed(payload) => {
+                Cow::Borrowed(behind(payload).and_then(|at| payload.get(at..)).unwrap_or(NOTHING))
+            }
+            Cow::Owned(mut payload) => match behind(&payload) {
+                Some(at) => {
+                    payload.drain(..at);
+                    Cow::Owned(payload)
+                }
+                None => Cow::Borrowed(NOTHING),
+            },
+        }
+    }
+
     /// The statement that it names.
     pub fn statement(&self) -> u32 {
         let bytes = self.front.get(1..5).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());

@@ -12,7 +12,7 @@ use super::frame::{self, HEADER, Reader};
 use super::hello::{Answer, COLLATION, Hello};
 use super::memory::MyMemory;
 use super::messages;
-use super::own::TRACK;
+use super::own::{self, TRACK};
 use super::proof::{NONCE, Plugin, hidden};
 use crate::Secret;
 use crate::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
@@ -97,10 +97,7 @@ impl MyDial {
         match (phase, tag) {
             (Phase::Greeting, _) => self.greeted(payload, out),
             (Phase::Proof(_) | Phase::Verdict, mark::OK) => {
-                let at = frame::begin(out, 0);
-                out.push(super::flags::command::QUERY);
-                out.extend_from_slice(TRACK.as_bytes());
-                frame::end(out, at);
+                own::query(TRACK, self.capabilities() & cap::QUERY_ATTRIBUTES != 0, out);
                 (self.sequence, self.phase) = (1, Phase::Trackers);
                 Ok(DialStep::More)
             }

@@ -27,8 +27,9 @@ pub mod capability {
     pub const SESSION_TRACK: u32 = 1 << 23;
     pub const DEPRECATE_EOF: u32 = 1 << 24;
     pub const ZSTD: u32 = 1 << 26;
+    pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
 
-    /// Those that change what statements mean or how replies are written, so that a client
+    /// Those that change what statements mean or how they or replies are written, so that a client
     /// can only be served by a backend that agreed on the same.
     pub const FLAVOUR: u32 = FOUND_ROWS
         | NO_SCHEMA
@@ -36,7 +37,11 @@ pub mod capability {
         | IGNORE_SPACE
         | MULTI_RESULTS
         | PS_MULTI_RESULTS
-        | DEPRECATE_EOF;
+        | DEPRECATE_EOF
+        | QUERY_ATTRIBUTES;
+
+    /// Those of them that every database has.
+    pub const FLAVOUR_OF_ALL: u32 = FLAVOUR & !QUERY_ATTRIBUTES;
 
     /// Those that have no bearing on a backend: both sides may differ.
     pub const OURS: u32 = LONG_PASSWORD

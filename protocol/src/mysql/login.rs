@@ -95,7 +95,7 @@ impl Login for MyLogin {
         };
         let plugin = announced("default_authentication_plugin").map(str::as_bytes);
         let abilities = announced("capabilities").and_then(|text| text.parse().ok());
-        let abilities: u32 = abilities.unwrap_or(cap::FLAVOUR);
+        let abilities: u32 = abilities.unwrap_or(cap::FLAVOUR_OF_ALL);
         let tls = if terms.tls_offered { cap::SSL } else { 0 };
         Self {
             greeting: Greeting::default(),

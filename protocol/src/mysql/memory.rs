@@ -134,6 +134,11 @@ impl MyMemory {
         self.capabilities & cap::DEPRECATE_EOF != 0
     }
 
+    /// Whether queries have attributes in front of them, if only none.
+    pub(super) fn takes_attributes(&self) -> bool {
+        self.capabilities & cap::QUERY_ATTRIBUTES != 0
+    }
+
     /// The number of a statement here; if it has one it counts as used now.
     pub(super) fn uses(&mut self, number: u64) -> Option<u32> {
         self.clock += 1;

@@ -5,6 +5,7 @@
 //! are never translated: only the changes of state that a client did not ask for are taken out.
 
 mod alone;
+mod attributes;
 mod command;
 mod compress;
 mod count;
@@ -78,7 +79,7 @@ impl crate::Protocol for MySql {
 
     fn cancel(key: &CancelKey) -> CancelBy {
         let mut request = Vec::new();
-        own::query(&format!("KILL QUERY {}", key.0), &mut request);
+        own::query(&format!("KILL QUERY {}", key.0), false, &mut request);
         CancelBy::SignedIn(request)
     }
 

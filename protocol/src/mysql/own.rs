@@ -5,6 +5,7 @@
 //! session's SQL mode can make them anything else. Names are checked to be plain words. A value
 //! is kept as the database writes it: a number as it stands, a text behind one quote, `NULL`.
 
+use super::attributes::NONE;
 use super::flags::{command, mark, status};
 use super::frame::{self, Reader};
 use super::memory::MyMemory;
@@ -39,13 +40,14 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
     let mut reply = MyOwnReply::new(memory.deprecates_eof());
+    let attributes = memory.takes_attributes();
     match errand {
         Errand::Rollback => {
-            query("ROLLBACK", out);
+            query("ROLLBACK", attributes, out);
             reply.simple(1);
         }
         Errand::Say(text) => {
-            put(out, &[command::QUERY], text);
+            put_query(text, attributes, out);
             reply.simple(1);
         }
         // There is nothing of the kind to forget.
@@ -60,11 +62,11 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             if memory.schema.is_some() {
                 put(out, &[command::INIT_DB], memory.database.as_bytes());
             }
-            query(TRACK, out);
+            query(TRACK, attributes, out);
             reply.simple(3 + usize::from(memory.schema.is_some()));
         }
         Errand::Apply(changes) => {
-            let answers = apply(changes, &memory.database, out);
+            let answers = apply(changes, memory, out);
             if answers == 0 {
                 put(out, &[command::PING], b"");
             }
@@ -76,11 +78,11 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             for (at, name) in names.iter().enumerate() {
                 let _ = write!(text, "{}@@session.{}", if at == 0 { "" } else { ", " }, word(name));
             }
-            query(&text, out);
+            query(&text, attributes, out);
             reply.waits.push_back(Waits::Values(names));
             reply.ask_by_name(things, memory, out);
             let users = if memory.is_mariadb { USER_VARIABLES_MARIADB } else { USER_VARIABLES_MYSQL };
-            query(users, out);
+            query(users, attributes, out);
             reply.waits.push_back(Waits::UserVariables);
         }
     }
@@ -88,7 +90,7 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
 }
 
 /// Appends what makes the changes. Returns how many answers that brings.
-pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -> usize {
+pub(super) fn apply(changes: &[Change<'_>], memory: &MyMemory, out: &mut Vec<u8>) -> usize {
     let mut answers = 0;
     let mut text = String::new();
     for change in changes {
@@ -106,7 +108,7 @@ pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -
                 answers += 1;
             }
             Change::Reset(SCHEMA) => {
-                put(out, &[command::INIT_DB], database.as_bytes());
+                put(out, &[command::INIT_DB], memory.database.as_bytes());
                 answers += 1;
             }
             Change::Set(COLLATION_ID, id) => collation(id, &mut text),
@@ -126,7 +128,7 @@ pub(super) fn apply(changes: &[Change<'_>], database: &str, out: &mut Vec<u8>) -
         }
     }
     if !text.is_empty() {
-        query(&text, out);
+        query(&text, memory.takes_attributes(), out);
         answers += 1;
     }
     answers
@@ -185,9 +187,19 @@ fn put(out: &mut Vec<u8>, front: &[u8], rest: &[u8]) {
     frame::end(out, at);
 }
 
-/// Appends a query.
-pub(super) fn query(text: &str, out: &mut Vec<u8>) {
-    put(out, &[command::QUERY], text.as_bytes());
+/// Appends a query. `attributes`: whether the backend expects to be told that there are none.
+pub(super) fn query(text: &str, attributes: bool, out: &mut Vec<u8>) {
+    put_query(text.as_bytes(), attributes, out);
+}
+
+fn put_query(text: &[u8], attributes: bool, out: &mut Vec<u8>) {
+    let at = frame::begin(out, 0);
+    out.push(command::QUERY);
+    if attributes {
+        out.extend_from_slice(&NONE);
+    }
+    out.extend_from_slice(text);
+    frame::end(out, at);
 }
 
 /// One answer that is still to come.
@@ -356,7 +368,7 @@ impl MyOwnReply {
                 Named::Variable(name) => variables.push(named::setting_of(name)),
                 Named::Lock(name) => locks.push((at, *name)),
                 Named::TempTable { schema, name } => {
-                    query(&named::ask_table(schema, name), out);
+                    query(&named::ask_table(schema, name), memory.takes_attributes(), out);
                     self.waits.push_back(Waits::Table(at));
                 }
             }
@@ -364,11 +376,11 @@ impl MyOwnReply {
         variables.sort_unstable();
         variables.dedup();
         if !variables.is_empty() {
-            query(&named::ask_variables(&variables), out);
+            query(&named::ask_variables(&variables), memory.takes_attributes(), out);
             self.waits.push_back(Waits::Variables(variables));
         }
         if !locks.is_empty() {
-            query(&named::ask_locks(locks.iter().map(|(_, name)| *name)), out);
+            query(&named::ask_locks(locks.iter().map(|(_, name)| *name)), memory.takes_attributes(), out);
             self.waits.push_back(Waits::Locks(locks.into_iter().map(|(at, _)| at).collect()));
         }
     }

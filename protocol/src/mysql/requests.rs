@@ -5,10 +5,11 @@
 //! server has seen them, has them put in: this server may not have.
 
 use super::alone::{no_cursor, unknown_command, unknown_statement};
+use super::attributes;
 use super::command::{Command, commands};
 use super::count::{self, Counts};
 use super::diagnosis::Diagnosis;
-use super::flags::command;
+use super::flags::{capability as cap, command};
 use super::frame::{self, FULL};
 use super::last::{self, Asks};
 use super::memory::MyMemory;
@@ -19,7 +20,6 @@ use crate::fault::Cause;
 use crate::settings::Change;
 use crate::tracker::{Memory, Tracker};
 use crate::{Fault, Settings};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Statements that a client may have prepared at a time.
@@ -29,6 +29,9 @@ const SLOTS_MAX: usize = 16_384;
 pub(super) fn is_reset(request: &[u8]) -> bool {
     Command::first(request).is_some_and(|command| command.tag == command::RESET_CONNECTION && command.whole)
 }
+
+/// Bits of an EXECUTE's flags that ask for a cursor of some kind.
+const CURSOR: u8 = 7;
 
 /// See `Tracker::runs`.
 pub(super) fn runs(request: &[u8]) -> bool {
@@ -47,10 +50,7 @@ impl MyTracker {
         for command in commands(request) {
             let rest = |payload: &[u8]| payload.get(1..).unwrap_or_default().to_vec();
             match command.tag {
-                command::QUERY | command::STMT_PREPARE => match command.payload() {
-                    Cow::Borrowed(payload) => visit(payload.get(1..).unwrap_or_default()),
-                    Cow::Owned(payload) => visit(payload.get(1..).unwrap_or_default()),
-                },
+                command::QUERY | command::STMT_PREPARE => visit(&command.text(self.has_attributes())),
                 command::STMT_EXECUTE => {
                     if let Some(slot) = self.slots.get(&command.statement()) {
                         visit(&slot.statement.text);
@@ -66,6 +66,11 @@ impl MyTracker {
                 _ => {}
             }
         }
+    }
+
+    /// Whether what the client runs may have attributes.
+    fn has_attributes(&self) -> bool {
+        self.has(cap::QUERY_ATTRIBUTES)
     }
 
     /// See `Tracker::forward`.
@@ -161,17 +166,18 @@ impl MyTracker {
     }
 
     fn query(&mut self, command: &Command<'_>, memory: &mut MyMemory, out: &mut Vec<u8>) -> Sent {
-        let payload = command.payload();
-        let text = payload.get(1..).unwrap_or_default();
-        let asks = Asks::of(text);
+        let text = command.text(self.has_attributes());
+        let asks = Asks::of(&text);
         let counts = self.counts_elsewhere(asks, memory).filter(|_| command.whole);
-        let written = counts.and_then(|counts| count::with_counts(text, counts, self.quoting()));
+        let written = counts.and_then(|counts| count::with_counts(&text, counts, self.quoting()));
         self.bring(asks, memory, out);
         self.open = false;
         self.owed.push_back(Owed::Results { statement: 0 });
         match written {
-            Some(text) => {
-                frame::put(out, 0, &[&[command::QUERY], text.as_slice()].concat());
+            Some(written) => {
+                let payload = command.payload();
+                let front = payload.get(..payload.len() - text.len()).unwrap_or_default();
+                frame::put(out, 0, &[front, written.as_slice()].concat());
             }
             None => out.extend_from_slice(command.frames),
         }
@@ -196,7 +202,8 @@ impl MyTracker {
             here = false;
         }
         if !here && asks.diagnostics {
-            own::query(&last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes), out);
+            let again = last::diagnosis_again(&self.diagnosis, self.quoting.backslash_escapes);
+            own::query(&again, memory.takes_attributes(), out);
             self.owed.push_back(Owed::Simple { ours: true, option: None });
         }
         if !asks.keeps {
@@ -206,7 +213,7 @@ impl MyTracker {
 
     /// LAST_INSERT_ID() is what it was on the backend where the session inserted.
     fn bring_insert_id(&mut self, memory: &mut MyMemory, out: &mut Vec<u8>) {
-        own::query(&format!("SET last_insert_id = {}", self.insert_id), out);
+        own::query(&format!("SET last_insert_id = {}", self.insert_id), memory.takes_attributes(), out);
         self.owed.push_back(Owed::Simple { ours: true, option: None });
         memory.insert_id = self.insert_id;
     }
@@ -224,10 +231,8 @@ impl MyTracker {
             return self.local(&fault, command, client);
         }
         let birth = MyMemory::birth(memory.settings(), &memory.database);
-        let payload = command.payload();
-        let text = payload.get(1..).unwrap_or_default();
         let statement = if command.whole {
-            self.registry.intern(text, &birth)
+            self.registry.intern(&command.text(false), &birth)
         } else {
             self.registry.unkept(&[], &birth)
         };
@@ -266,7 +271,7 @@ impl MyTracker {
     fn settle_in(&mut self, from: &Settings, to: &Settings, memory: &MyMemory, out: &mut Vec<u8>) {
         let mut changes = from.changes(to);
         changes.retain(|change| matches!(change, Change::Set(..)));
-        for _ in 0..own::apply(&changes, &memory.database, out) {
+        for _ in 0..own::apply(&changes, memory, out) {
             self.owed.push_back(Owed::Simple { ours: true, option: None });
         }
     }
@@ -284,26 +289,29 @@ impl MyTracker {
         };
         let mut statement = Arc::clone(&slot.statement);
         // A cursor is fetched from by the number of the statement itself.
-        let fetches = command.front.get(5) != Some(&0);
+        let fetches = command.front.get(5).is_none_or(|flags| flags & CURSOR != 0);
         if let Some(counts) = self.counts_elsewhere(statement.asks, memory).filter(|_| !fetches) {
             statement = self.counted(name, statement, counts);
         }
         let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
         self.bring(statement.asks, memory, out);
+        let has_attributes = self.has_attributes();
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
         (slot.cursor, slot.long) = (false, false);
         let params = usize::from(slot.params);
-        let flag_at = 10 + params.div_ceil(8);
-        let flag = if params > 0 { command.front.get(flag_at) } else { None };
-        if flag == Some(&1) {
-            let types = command.front.get(flag_at + 1..flag_at + 1 + 2 * params);
-            slot.types.clear();
-            slot.types.extend_from_slice(types.unwrap_or_default());
-            command.put_renamed(id, out);
-        } else if flag == Some(&0) && !slot.types.is_empty() {
-            put_with_types(command, id, flag_at, &slot.types, out)?;
-        } else {
-            command.put_renamed(id, out);
+        let layout = attributes::layout(command.front, params, has_attributes);
+        let flag = layout.and_then(|layout| command.front.get(layout.flag_at));
+        match (layout, flag) {
+            (Some(layout), Some(1)) => {
+                let types = command.front.get(layout.flag_at + 1..layout.types_end.unwrap_or(0));
+                slot.types.clear();
+                slot.types.extend_from_slice(types.unwrap_or_default());
+                command.put_renamed(id, out);
+            }
+            (Some(layout), Some(0)) if layout.count == params && !slot.types.is_empty() => {
+                put_with_types(command, id, layout.flag_at, &slot.types, out)?;
+            }
+            _ => command.put_renamed(id, out),
         }
         self.open = false;
         self.owed.push_back(Owed::Results { statement: name });

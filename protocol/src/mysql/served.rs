@@ -4,6 +4,7 @@
 //! said beside an answer goes into the sentence of its OK packet. Cursors are not opened: a client
 //! that asks for one is sent all rows, as the protocol allows.
 
+use super::attributes;
 use super::flags::{capability as cap, command, mark, status};
 use super::frame::{self, HEADER};
 use super::messages::{self, Done};
@@ -123,7 +124,10 @@ impl MyServed {
         match tag {
             command::QUIT => return Ok(Step::Bye),
             command::QUERY => {
-                let text = text(body)?;
+                // Attributes mean nothing here.
+                let has_attributes = self.abilities & cap::QUERY_ATTRIBUTES != 0;
+                let bare = if has_attributes { attributes::text(body) } else { Some(body) };
+                let text = text(bare.ok_or_else(|| violation("malformed query attributes"))?)?;
                 if self.abilities & cap::MULTI_STATEMENTS == 0 {
                     describe(&text)?;
                 }

@@ -265,7 +265,7 @@ impl Tracker for MyTracker {
     ) -> Result<(), ProtocolError> {
         if std::mem::take(&mut self.warned) && self.owed.is_empty() && !self.muted {
             memory.last_by = (0, 0);
-            super::own::query(QUESTION, out);
+            super::own::query(QUESTION, memory.takes_attributes(), out);
             self.owed.push_back(Owed::Warnings);
             self.diagnosis = Diagnosis::fetching();
         }
