@@ -26,6 +26,7 @@ pub mod load;
 pub mod meter;
 pub mod mysql;
 pub mod paths;
+pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod seeds;

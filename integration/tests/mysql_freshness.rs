@@ -17,6 +17,12 @@ impl Stage {
     fn start(make: Make, configure: impl FnOnce(Config) -> Config) -> Self {
         let cluster = Cluster::start(make, 2);
         cluster.prepare("CREATE TABLE kv (k int PRIMARY KEY, v int)");
+        // To name transactions as some of these tests do.
+        let rights = match make {
+            Make::MariaDb => "BINLOG REPLAY, BINLOG ADMIN",
+            Make::MySql => "TRANSACTION_GTID_TAG, SESSION_VARIABLES_ADMIN, REPLICATION_APPLIER",
+        };
+        cluster.primary.sql(&format!("GRANT {rights} ON *.* TO app@'%'")).ok();
         for key in 0..64 {
             cluster.primary.sql(&format!("INSERT INTO kv VALUES ({key}, 0)")).ok();
         }
@@ -191,6 +197,75 @@ fn nobody_goes_back_in_time(make: Make) {
         over.store(true, Ordering::Relaxed);
         assert!(reads > 200, "{reads}");
     });
+}
+
+/// Positions of every kind: tagged transactions of MySQL, several domains of MariaDB, and a replica that has one
+/// of its own. Each is a part of what the session must find again.
+fn positions_of_every_kind(make: Make) {
+    let stage = Stage::start(make, |config| config.text("max_lag", "60s").text("causal_wait", "200ms"));
+    let [one, two] = [&stage.cluster.replicas[0], &stage.cluster.replicas[1]];
+    let settings = match make {
+        Make::MariaDb => ["SET gtid_domain_id = 0", "SET gtid_domain_id = 7", "SET gtid_domain_id = 9"],
+        Make::MySql => [
+            "SET gtid_next = 'AUTOMATIC'",
+            "SET gtid_next = 'AUTOMATIC:splitpool'",
+            "SET gtid_next = 'AUTOMATIC:another'",
+        ],
+    };
+    // One replica has a transaction that nobody else has.
+    one.set_read_only(false);
+    // MariaDB's strict mode takes none into a domain of the primary's.
+    let domain = if make == Make::MariaDb { "SET gtid_domain_id = 99; " } else { "" };
+    one.sql(&format!("{domain}CREATE DATABASE errant")).ok();
+    one.set_read_only(true);
+    stage.cluster.settle();
+    stage.await_reads_on_both();
+    let replicas = stage.replica_ports();
+    for (round, set) in settings.iter().cycle().take(6).enumerate() {
+        let mut writer = stage.session();
+        writer.query(set).ok();
+        let (key, value) = (round.to_string(), (round + 1).to_string());
+        one.pause_replay();
+        two.pause_receiving();
+        writer.query(&format!("UPDATE kv SET v = {value} WHERE k = {key}")).ok();
+        let read = format!("SELECT v, @@port FROM kv WHERE k = {key}");
+        for _ in 0..3 {
+            assert_eq!(writer.query(&read).ok().rows[0][0].as_deref(), Some(value.as_str()), "{set}");
+            assert_eq!(writer.execute("SELECT v FROM kv WHERE k = ?", &[&key]).value(), value, "{set}");
+        }
+        one.resume_replay();
+        two.resume_receiving();
+        // As soon as replicas have it, they serve it: the tag, the domain and the stray transaction are understood.
+        // What sets the next transaction's name binds MySQL's session to the primary; another session reads then.
+        let mut reader = stage.session();
+        reader.query(&format!("UPDATE kv SET v = v WHERE k = {key}")).ok();
+        let mut served = BTreeSet::new();
+        until("both replicas serve it", Duration::from_secs(60), || {
+            let session = if make == Make::MariaDb { &mut writer } else { &mut reader };
+            let row = session.query(&read).ok().rows.remove(0);
+            assert_eq!(row[0].as_deref(), Some(value.as_str()), "{set}");
+            served.extend(row[1].clone().filter(|port| replicas.contains(port)));
+            (served.len() == 2).then_some(())
+        });
+    }
+    let written = stage.cluster.primary.position();
+    let kinds = match make {
+        Make::MariaDb => ["0-", "7-", "9-"],
+        Make::MySql => [":1-", ":splitpool:", ":another:"],
+    };
+    for kind in kinds {
+        assert!(written.contains(kind), "{written} without {kind}");
+    }
+}
+
+#[test]
+fn mariadb_positions() {
+    positions_of_every_kind(Make::MariaDb);
+}
+
+#[test]
+fn mysql_positions() {
+    positions_of_every_kind(Make::MySql);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn look(session: &mut Session) -> BTreeMap<String, String> {
     seen
 }
 
-const ACTIONS: [&str; 40] = [
+const ACTIONS: [&str; 57] = [
     "SET @a = 5",
     "SET @b := 'text', @c = NULL",
     "SELECT 7 INTO @a",
@@ -137,6 +137,24 @@ const ACTIONS: [&str; 40] = [
     "SET sql_safe_updates = 1",
     "SELECT SQL_CALC_FOUND_ROWS 1 UNION SELECT 2 LIMIT 1",
     "SET default_storage_engine = 'MyISAM'",
+    // What ends what others began, and what hides what it does.
+    "DROP TEMPORARY TABLE IF EXISTS mine",
+    "DROP TABLE IF EXISTS mine, mine_too",
+    "ALTER TABLE mine RENAME TO mine_too",
+    "DO release_lock('mine')",
+    "DO get_lock(concat('mi', 'ne'), 1)",
+    "SELECT release_all_locks()",
+    "DEALLOCATE PREPARE named",
+    "PREPARE named FROM 'SELECT 7 INTO @a'",
+    "PREPARE named FROM 'CREATE TEMPORARY TABLE mine (n int)'",
+    "EXECUTE named",
+    "HANDLER kept CLOSE",
+    "SET @a = repeat('x', 600), @b = 1.50, @c = CONVERT('x' USING latin1)",
+    "SET @a = NULL, @b = NULL",
+    "INSERT INTO fires VALUES (1)",
+    "INSERT INTO fires SELECT @a := 3",
+    "SELECT concat(row_count(), found_rows())",
+    "FLUSH TABLES",
 ];
 
 fn nothing_leaks(make: Make, seed: u64) {
@@ -145,8 +163,12 @@ fn nothing_leaks(make: Make, seed: u64) {
     cluster.primary.sql("GRANT ALL ON other_schema.* TO app@'%'").ok();
     cluster.prepare(
         "CREATE TABLE counted (id int auto_increment primary key, v int); INSERT INTO counted (v) VALUES (0); \
-         CREATE TABLE kept (n varchar(10)); INSERT INTO kept VALUES ('X')",
+         CREATE TABLE kept (n varchar(10)); INSERT INTO kept VALUES ('X'); CREATE TABLE fires (n int)",
     );
+    cluster
+        .primary
+        .sql("CREATE TRIGGER app.sets BEFORE INSERT ON app.fires FOR EACH ROW SET @b = NEW.n")
+        .ok();
     cluster
         .primary
         .sql("CREATE PROCEDURE app.leaves() BEGIN CREATE TEMPORARY TABLE IF NOT EXISTS app.mine (n int); SET @c = 3; SET time_zone = '+02:00'; END")
@@ -160,7 +182,7 @@ fn nothing_leaks(make: Make, seed: u64) {
         session.try_query("BEGIN").ok().filter(|reply| reply.error.is_none())
     });
     let mut dice = Dice(seed);
-    for round in 0..50 {
+    for round in 0..60 {
         let mut one = fresh(proxy.port()).expect("a sign-in");
         let mut done = Vec::new();
         for _ in 0..=dice.next(4) {

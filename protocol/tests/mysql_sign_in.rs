@@ -8,9 +8,10 @@ use protocol::handshake::{
     Verifier,
 };
 use protocol::key_pair::KeyPair;
-use protocol::mysql::{MyDial, MyLogin};
+use protocol::mysql::{MyDial, MyLogin, MySql};
+use protocol::own::Errand;
 use protocol::tracker::Memory;
-use protocol::{Fault, Secret};
+use protocol::{Fault, Protocol, Secret};
 use std::sync::{Arc, OnceLock};
 
 /// What PostgreSQL keeps of the password "secret".
@@ -279,5 +280,46 @@ fn changed_bytes_do_no_harm() {
         }
         let mut dial = dial(Some("secret"), DialTls::Off);
         let _ = dial.feed(&greeting, &mut Vec::new());
+    }
+}
+
+/// The greetings of servers that cannot be run here: version, abilities, collation and method, as each announces them.
+/// What a session leaves is asked for in the words of the family.
+#[test]
+fn every_version_is_understood_by_what_it_announces() {
+    const NATIVE: &str = "mysql_native_password";
+    const SHA2: &str = "caching_sha2_password";
+    // utf8mb4_0900_ai_ci from 8.0 on, latin1_swedish_ci and utf8mb4_general_ci before and on MariaDB.
+    for (version, abilities, collation, plugin, is_mariadb) in [
+        ("5.7.44-log", 0xc1ff_ffff_u32, 8, NATIVE, false),
+        ("8.0.21", 0xc7ff_ffff, 255, SHA2, false),
+        ("8.0.36-28", 0xdfff_ffff, 255, NATIVE, false),
+        ("8.4.3", 0xdfff_ffff, 255, SHA2, false),
+        ("9.7.0-commercial", 0xdfff_ffff, 255, SHA2, false),
+        ("5.5.5-10.4.34-MariaDB-log", 0x81ff_f7fe, 45, NATIVE, true),
+        ("11.4.2-MariaDB-ubu2404", 0x81ff_f7fe, 45, NATIVE, true),
+    ] {
+        let caps = abilities.to_le_bytes();
+        let mut payload = [&[10], version.as_bytes(), b"\0\x05\0\0\0abcdefgh\0", &caps[..2]].concat();
+        payload.extend_from_slice(&[collation, 2, 0, caps[2], caps[3], 21]);
+        payload.extend_from_slice(b"\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0");
+        payload.extend_from_slice(plugin.as_bytes());
+        payload.push(0);
+        let greeting = [&[u8::try_from(payload.len()).unwrap(), 0, 0, 0], payload.as_slice()].concat();
+        let mut dial = dial(None, DialTls::Off);
+        let mut said = Vec::new();
+        dial.start(&mut said);
+        let mut feed =
+            |bytes: &[u8]| dial.feed(bytes, &mut said).unwrap_or_else(|e| panic!("{version}: {e}")).1;
+        assert!(matches!(feed(&greeting), DialStep::More), "{version}");
+        let ok = |sequence: u8| [7, 0, 0, sequence, 0, 0, 0, 2, 0, 0, 0];
+        assert!(matches!(feed(&ok(2)), DialStep::More), "{version}: the trackers are switched on");
+        let DialStep::Done(memory) = feed(&ok(1)) else { panic!("{version}: not signed in") };
+        assert!(memory.reported().contains(&("version".to_owned(), version.to_owned())), "{version}");
+        let mut asked = Vec::new();
+        MySql::encode_errand(&Errand::Inspect { names: &[], things: &[] }, &memory, &mut asked);
+        let asks = |words: &str| asked.windows(words.len()).any(|have| have == words.as_bytes());
+        assert_eq!(asks("information_schema.USER_VARIABLES"), is_mariadb, "{version}");
+        assert_eq!(asks("performance_schema.user_variables_by_thread"), !is_mariadb, "{version}");
     }
 }

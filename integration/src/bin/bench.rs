@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use integration::meter::{cpu_ns, median, memory_kb};
 use integration::paths::{self, Scratch, in_path, postgres_program};
+use integration::plan::Plan;
 use integration::process::Process;
 use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, keeper, until};
 use rustix::process::Signal;
@@ -23,45 +24,6 @@ const SCALE: u32 = 10;
 const WARM_UP: Duration = Duration::from_millis(700);
 /// Backends of each pooler, per server: the same for all.
 const POOL_SIZE: u32 = 20;
-
-/// What to measure.
-struct Plan {
-    targets: Vec<String>,
-    workloads: Vec<String>,
-    clients: Vec<usize>,
-    rounds: usize,
-    seconds: u64,
-    idle: usize,
-}
-
-impl Plan {
-    fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-        let mut plan = Self {
-            targets: list("direct,forward,pgbouncer,splitpool"),
-            workloads: list("simple,extended,prepared,mixed"),
-            clients: vec![1, 16, 64],
-            rounds: 5,
-            seconds: 3,
-            idle: 5000,
-        };
-        while let Some(flag) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| format!("{flag} wants a value"))?;
-            match flag.as_str() {
-                "--targets" => plan.targets = list(&value),
-                "--workloads" => plan.workloads = list(&value),
-                "--clients" => {
-                    plan.clients = list(&value).iter().map(|text| text.parse()).collect::<Result<_, _>>()?
-                }
-                "--rounds" => plan.rounds = value.parse()?,
-                "--seconds" => plan.seconds = value.parse()?,
-                "--idle" => plan.idle = value.parse()?,
-                _ => return Err(format!("unknown flag {flag}").into()),
-            }
-        }
-        Ok(plan)
-    }
-}
 
 /// What clients connect to, and the processes whose cost is its own.
 struct Target {
@@ -426,7 +388,8 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match Plan::of(std::env::args().skip(1)).and_then(|plan| run(&plan)) {
+    let mut plan = Plan::new("direct,forward,pgbouncer,splitpool", "simple,extended,prepared,mixed", 5, 5000);
+    match plan.read(std::env::args().skip(1), |_, _| Ok(false)).and_then(|()| run(&plan)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

@@ -170,6 +170,8 @@ impl Wire {
             match packet.first() {
                 Some(0) => return Ok(()),
                 Some(1) if packet.get(1) == Some(&3) => {}
+                // The password itself is wanted, which only a wrong or unknown one comes to here: it gets none.
+                Some(1) if packet.get(1) == Some(&4) => self.send(&[0])?,
                 Some(0xfe) => {
                     let end = packet.iter().position(|byte| *byte == 0).unwrap_or(packet.len());
                     let nonce = packet.get(end + 1..end + 21).unwrap_or_default().to_vec();

@@ -94,7 +94,7 @@ pub(crate) struct Control {
 }
 
 /// What the status of replication says.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Status {
     /// Some part of it runs.
     follows: bool,
@@ -146,7 +146,7 @@ impl Control {
         };
         for question in questions {
             match self.conn.query::<Row, _>(*question).await {
-                Ok(rows) => return Ok(status_of(&rows)),
+                Ok(rows) => return Ok(status_of(rows.iter().map(|row| |name: &str| word(row, name)))),
                 Err(Error::Server(error)) if DENIED.contains(&error.code) => {
                     return self.count_running().await;
                 }
@@ -175,12 +175,17 @@ fn place_of_mariadb(binlog: &str, replicated: &str) -> Option<Place> {
     Some(Place::Gtids { written: Arc::new(binlog.with(&applied)), applied: Arc::new(applied) })
 }
 
-fn status_of(rows: &[Row]) -> Status {
+/// A column of this name as text.
+fn word(row: &Row, name: &str) -> Option<String> {
+    row.get_opt::<Option<String>, _>(name)?.ok().flatten()
+}
+
+/// Reads the rows of replication's status, each a function from a column's name to its value. MySQL renamed the columns
+/// in 8.0.22, and the statement with them; MariaDB never did.
+fn status_of<F: Fn(&str) -> Option<String>>(rows: impl Iterator<Item = F>) -> Status {
     let mut status = Status::default();
     for row in rows {
-        let word = |names: [&str; 2]| {
-            names.iter().find_map(|name| row.get_opt::<Option<String>, _>(*name)?.ok().flatten())
-        };
+        let word = |names: [&str; 2]| names.into_iter().find_map(&row);
         let runs = |names| word(names).is_some_and(|word| word != "No");
         status.follows |= runs(["Replica_IO_Running", "Slave_IO_Running"]);
         status.follows |= runs(["Replica_SQL_Running", "Slave_SQL_Running"]);

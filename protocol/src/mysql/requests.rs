@@ -186,16 +186,24 @@ impl MyTracker {
 
     /// What the session's last statement counted, if that is asked for where the backend has run another one since.
     fn counts_elsewhere(&self, asks: Asks, memory: &MyMemory) -> Option<Counts> {
-        let here = memory.last_by == (self.number, self.count);
+        let here = self.is_here(asks, memory);
         let found_rows = (!self.last.counted).then_some(self.last.found_rows);
         (asks.counts && !here).then_some(Counts { row_count: self.last.row_count, found_rows })
+    }
+
+    /// Whether the backend has in mind what the session's last statement left. MariaDB forgets the diagnostics of
+    /// another client's statements only at one that uses a table.
+    fn is_here(&self, asks: Asks, memory: &MyMemory) -> bool {
+        let stale = memory.is_mariadb && asks.diagnostics && matches!(self.diagnosis, Diagnosis::Nothing);
+        memory.last_by == (self.number, self.count) && !stale
     }
 
     /// Brings the backend to what the session's last statement left, as far as it is asked for, and forgets what
     /// is not.
     fn bring(&mut self, asks: Asks, memory: &mut MyMemory, out: &mut Vec<u8>) {
         self.last.counted = asks.counts_rows;
-        let mut here = std::mem::take(&mut memory.last_by) == (self.number, self.count);
+        let mut here = self.is_here(asks, memory);
+        memory.last_by = (0, 0);
         self.count += 1;
         if asks.insert_id && self.insert_id != memory.insert_id {
             self.bring_insert_id(memory, out);
