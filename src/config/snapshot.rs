@@ -71,7 +71,7 @@ pub struct Provenance {
     /// What it would be if nobody had; `none` if nothing.
     pub usual: String,
     /// Whether it is a secret, or names the file of one: neither is given where others look on.
-    pub is_secret: bool,
+    pub is_hidden: bool,
 }
 
 /// Who gave a value.
