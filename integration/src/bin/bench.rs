@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use integration::meter::{cpu_ns, median, memory_kb};
 use integration::paths::{self, Scratch, in_path, postgres_program};
 use integration::process::Process;
-use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, keeper, until};
+use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, footprint, keeper, until};
 use rustix::process::Signal;
 
 const SCALE: u32 = 10;
@@ -32,6 +32,7 @@ struct Plan {
     rounds: usize,
     seconds: u64,
     idle: usize,
+    starts: usize,
 }
 
 impl Plan {
@@ -44,6 +45,7 @@ impl Plan {
             rounds: 5,
             seconds: 3,
             idle: 5000,
+            starts: 9,
         };
         while let Some(flag) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{flag} wants a value"))?;
@@ -56,6 +58,7 @@ impl Plan {
                 "--rounds" => plan.rounds = value.parse()?,
                 "--seconds" => plan.seconds = value.parse()?,
                 "--idle" => plan.idle = value.parse()?,
+                "--starts" => plan.starts = value.parse()?,
                 _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
@@ -332,6 +335,16 @@ fn print_tables(plan: &Plan, runs: &Runs) {
     }
 }
 
+/// Beside what is promised. The machine should do nothing else meanwhile.
+fn print_footprint(cluster: &Cluster, starts: usize) {
+    let found = footprint::measure(cluster, starts);
+    println!("\n### At rest, in front of three endpoints, medians of {starts} starts\n");
+    println!("| | found | bound |\n|---|--:|--:|");
+    println!("| ready after | {:.0} ms | 100 ms |", found.ready_ms);
+    println!("| resident | {:.1} MiB | 15 MiB |", found.resident_kb / 1024.0);
+    println!("| binary | {:.1} MiB | 25 MiB |", found.binary as f64 / f64::from(1 << 20));
+}
+
 fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new("bench");
     let settings = vec![("shared_buffers", "256MB".to_owned())];
@@ -405,12 +418,16 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    println!(
-        "PostgreSQL, two replicas, {POOL_SIZE} backends per server, {} rounds of {} s, medians.",
-        plan.rounds, plan.seconds
-    );
-    println!("Ratios of TPS to direct, and of CPU to forward and to pgbouncer, are formed within a round.");
-    print_tables(plan, &runs);
+    if plan.rounds > 0 {
+        println!(
+            "PostgreSQL, two replicas, {POOL_SIZE} backends per server, {} rounds of {} s, medians.",
+            plan.rounds, plan.seconds
+        );
+        println!(
+            "Ratios of TPS to direct, and of CPU to forward and to pgbouncer, are formed within a round."
+        );
+        print_tables(plan, &runs);
+    }
     if plan.idle > 0 {
         println!("\n### Memory per idle client\n\n| target | clients | KB each |\n|---|--:|--:|");
         for target in
@@ -422,6 +439,9 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     }
     drop(targets);
     drop(proxy);
+    if plan.starts > 0 {
+        print_footprint(&cluster, plan.starts);
+    }
     Ok(())
 }
 
