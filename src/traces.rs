@@ -48,12 +48,12 @@ pub(crate) struct Span {
 impl Tracer {
     /// Starts an exporter, which ends when the tracer is dropped. `None` if none is configured.
     pub fn start(config: &Config, before: Option<&Arc<Self>>, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
-        let (host, port) = config.endpoint.clone()?;
+        let collector = config.endpoint.clone()?;
         if let Some(same) = before.filter(|before| before.config == *config) {
             return Some(Arc::clone(same));
         }
         let (sender, spans) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(exporter::run(host, port, config.service_name.clone(), spans, Arc::clone(metrics)));
+        tokio::spawn(exporter::run(collector, config.service_name.clone(), spans, Arc::clone(metrics)));
         Some(Arc::new(Self { config: config.clone(), sender, metrics: Arc::clone(metrics) }))
     }
 

@@ -1,10 +1,12 @@
-//! Asks others by HTTP: one request, one connection, one bounded answer. Deadlines are the caller's.
+//! Asks others by HTTP or HTTPS: one request, one connection, one bounded answer. Deadlines are the caller's.
 
+use crate::config::{Https, WebAddress};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use pool::net::{BackendTls, Stream, TlsMode, backend_tls};
 use tokio::net::TcpStream;
 
 /// Bytes of an answer.
@@ -13,9 +15,7 @@ const ANSWER_MAX: usize = 1 << 20;
 /// What is asked.
 pub struct Question<'a> {
     /// Whom.
-    pub host: &'a str,
-    /// On which port.
-    pub port: u16,
+    pub whom: &'a WebAddress,
     /// GET, without a body, or POST, with one.
     pub method: Method,
     /// With its slash.
@@ -24,16 +24,38 @@ pub struct Question<'a> {
     pub body: Bytes,
 }
 
+/// What HTTPS needs, read from its files.
+///
+/// # Errors
+/// The file that cannot be used, as a sentence.
+pub fn tls(https: &Https) -> Result<BackendTls, String> {
+    let pair = https.pair.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
+    let tls = backend_tls(TlsMode::VerifyFull, https.ca.as_deref(), pair);
+    tls.map(|tls| tls.speaking(b"http/1.1")).map_err(|error| error.to_string())
+}
+
+async fn connect(whom: &WebAddress) -> Result<Stream, String> {
+    let WebAddress { host, port, https } = whom;
+    let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| error.to_string())?;
+    let Some(https) = https.clone() else { return Ok(Stream::Tcp(tcp)) };
+    // Read each time: a certificate may have been renewed, and questions are few.
+    let read = tokio::task::spawn_blocking(move || tls(&https)).await;
+    let tls = read.map_err(|error| error.to_string())??;
+    tls.upgrade(Stream::Tcp(tcp), host).await.map_err(|error| error.to_string())
+}
+
 /// Asks, and returns the answer's body.
 ///
 /// # Errors
 /// Whatever came between, or an answer that does not say that all is well, as a sentence.
 pub async fn ask(question: Question<'_>) -> Result<Bytes, String> {
-    let Question { host, port, method, path, body } = question;
-    let tcp = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(|error| error.to_string())?;
-    let request = Request::builder().method(method).uri(path).header(HOST, format!("{host}:{port}"));
+    let Question { whom, method, path, body } = question;
+    let stream = connect(whom).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let host = format!("{}:{}", whom.host, whom.port);
+    let request = Request::builder().method(method).uri(path).header(HOST, host);
     let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body));
     let request = request.map_err(|error| error.to_string())?;
     let exchange = async {

@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod config;
 pub mod console;
 mod daemon;
+pub mod footprint;
 pub mod frame;
 pub mod http;
 pub mod keeper;

@@ -34,8 +34,8 @@ impl<T: Clone + Send + 'static> Answer<T> {
 enum Records {
     /// Addresses.
     A(Vec<Ipv4Addr>),
-    /// Weight and port, all on this machine.
-    Srv(Vec<(u16, u16)>),
+    /// Priority, weight and port, all on this machine.
+    Srv(Vec<(u16, u16, u16)>),
     /// The name does not exist.
     Nothing,
     /// The server fails.
@@ -70,8 +70,8 @@ fn reply(query: &[u8], records: &Records) -> Option<Vec<u8>> {
     match records {
         Records::A(ips) if kind == 1 => answers.extend(ips.iter().map(|ip| (1, ip.octets().to_vec()))),
         Records::Srv(targets) if kind == 33 => {
-            for (weight, port) in targets {
-                let mut data = vec![0, 0];
+            for (priority, weight, port) in targets {
+                let mut data = priority.to_be_bytes().to_vec();
                 data.extend(weight.to_be_bytes());
                 data.extend(port.to_be_bytes());
                 data.extend(b"\x09localhost\0");
@@ -171,7 +171,7 @@ fn await_stale(proxy: &Proxy, outcome: &str, wanted: &[u16]) {
 fn srv_records_come_go_and_fail() {
     let cluster = Cluster::start(2);
     let targets =
-        |servers: &[&Server]| Records::Srv(servers.iter().map(|server| (10, server.port())).collect());
+        |servers: &[&Server]| Records::Srv(servers.iter().map(|server| (0, 10, server.port())).collect());
     let all: Vec<&Server> = cluster.servers().collect();
     let answer = Answer::new(targets(&all[..2]));
     let nameserver = dns(answer.reader());
@@ -183,6 +183,24 @@ fn srv_records_come_go_and_fail() {
     proxy.await_reads_on(&ports(&cluster.replicas));
     answer.set(targets(&all[..2]));
     await_endpoints(&proxy, &ports(all[..2].iter().copied()));
+    // One in reserve is probed and takes no reads until the records call it up.
+    let in_reserve = |priority: u16| {
+        let others = all.iter().take(2).map(|server| (10, 10, server.port()));
+        Records::Srv(others.chain([(priority, 10, all[2].port())]).collect())
+    };
+    answer.set(in_reserve(20));
+    await_endpoints(&proxy, &ports(all.iter().copied()));
+    let endpoint = format!("localhost:{}", all[2].port());
+    let labels = [("endpoint", endpoint.as_str()), ("reason", "no_weight")];
+    until("it is in reserve", PATIENCE, || {
+        (proxy.metrics().of("splitpool_endpoint_eligible", &labels).count() == 1).then_some(())
+    });
+    let mut session = proxy.session();
+    for _ in 0..20 {
+        assert_ne!(session.value("SELECT inet_server_port()"), all[2].port().to_string());
+    }
+    answer.set(in_reserve(10));
+    proxy.await_reads_on(&ports(&cluster.replicas));
 }
 
 #[test]
@@ -238,7 +256,7 @@ fn patroni_names_members_and_our_probe_their_roles() {
 #[test]
 fn a_reload_keeps_what_was_found_and_the_file_adds_to_it() {
     let cluster = Cluster::start(1);
-    let answer = Answer::new(Records::Srv(vec![(0, cluster.primary.port())]));
+    let answer = Answer::new(Records::Srv(vec![(0, 0, cluster.primary.port())]));
     let nameserver = dns(answer.reader());
     let mut proxy = proxy(&cluster, &format!("srv = \"a.test\"\nnameserver = \"{nameserver}\""), "1s");
     await_endpoints(&proxy, &[cluster.primary.port()]);

@@ -103,6 +103,45 @@ fn addresses(table: &mut Table<'_>, key: &'static str) -> Vec<Address> {
     found
 }
 
+/// Whom to ask by HTTP: `host:port` or `https://host:port`, as many as `most`, separated by commas. The keys `ca`, `cert`
+/// and `key` beside it say how HTTPS is spoken.
+fn web_addresses(table: &mut Table, key: &'static str, most: usize) -> Vec<WebAddress> {
+    let text: Option<String> = table.get(key);
+    let (ca, cert, own_key) = (table.file("ca"), table.file("cert"), table.file("key"));
+    for (one, other) in [("cert", "key"), ("key", "cert")] {
+        if !table.has(one) && table.has(other) {
+            table.lacks(other, &format!("needs {one} as well"));
+        }
+    }
+    let https = Https { ca, pair: cert.zip(own_key) };
+    let read = |one: &str| {
+        let (rest, is_https) = one.strip_prefix("https://").map_or((one, false), |rest| (rest, true));
+        match rest.trim_end_matches('/').parse() {
+            Ok(Address::Tcp { host, port }) if port != 0 => {
+                Some(WebAddress { host, port, https: is_https.then(|| https.clone()) })
+            }
+            _ => None,
+        }
+    };
+    let parts = text.iter().flat_map(|text| text.split(','));
+    let found: Option<Vec<_>> = parts.map(|one| read(one.trim())).collect();
+    match found {
+        Some(found) if found.len() <= most => {
+            for key in ["ca", "cert"] {
+                if table.has(key) && found.iter().all(|web| web.https.is_none()) {
+                    table.lacks(key, "has no effect without an https:// address");
+                }
+            }
+            found
+        }
+        _ => {
+            let many = if most > 1 { ", or several separated by commas" } else { "" };
+            table.wrong(key, &format!("expected host:port or https://host:port{many}"));
+            Vec::new()
+        }
+    }
+}
+
 /// The keys that a database and a user share.
 fn overrides(table: &mut Table<'_>) -> Overrides {
     Overrides {

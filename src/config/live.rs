@@ -157,7 +157,7 @@ impl Live {
         let current = self.current();
         match current.sources.0.get(key) {
             None => return Err(refused("no such key")),
-            Some(source) if source.is_secret => {
+            Some(source) if source.is_hidden => {
                 return Err(refused("a secret is not set here, where it would be shown to others"));
             }
             Some(_) if needs_restart(key) => {

@@ -71,7 +71,7 @@ pub struct Provenance {
     /// What it would be if nobody had; `none` if nothing.
     pub usual: String,
     /// Whether it is a secret, or names the file of one: neither is given where others look on.
-    pub is_secret: bool,
+    pub is_hidden: bool,
 }
 
 /// Who gave a value.
@@ -209,11 +209,31 @@ pub struct General {
     pub watch_config: bool,
 }
 
+/// Whom we ask by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebAddress {
+    /// A name or an address.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// What its certificate is checked by; `None` asks in clear.
+    pub https: Option<Https>,
+}
+
+/// What HTTPS to somebody needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Https {
+    /// Who must have signed the certificate (PEM); without it somebody whom the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, for those who ask.
+    pub pair: Option<(PathBuf, PathBuf)>,
+}
+
 /// `[general.traces]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traces {
-    /// Host and port of a collector that takes OTLP by HTTP; `None` traces nothing.
-    pub endpoint: Option<(String, u16)>,
+    /// A collector that takes OTLP by HTTP; `None` traces nothing.
+    pub endpoint: Option<WebAddress>,
     /// What this process is called there.
     pub service_name: String,
 }

@@ -29,7 +29,9 @@ pub(super) async fn addresses(host: &str, port: u16, server: Option<SocketAddr>)
     Ok(Found { endpoints, valid: Some(left(found.valid_until())) })
 }
 
-/// Every target of the SRV records of `name` is an endpoint, with the weight that they give.
+/// Every target of the SRV records of `name` is an endpoint, with the weight that they give. Those of
+/// a higher priority number than the lowest are in reserve: they are probed and may be the
+/// primary, and take no reads.
 ///
 /// # Errors
 /// What the DNS says, as a sentence.
@@ -39,7 +41,12 @@ pub(super) async fn services(name: &str, server: Option<SocketAddr>) -> Result<F
         .answers()
         .iter()
         .filter_map(|record| match &record.data {
-            RData::SRV(srv) => Some((srv.target.to_utf8(), srv.port, srv.weight)),
+            RData::SRV(srv) => Some(Target {
+                host: srv.target.to_utf8(),
+                port: srv.port,
+                priority: srv.priority,
+                weight: srv.weight,
+            }),
             _ => None,
         })
         .collect();
@@ -50,10 +57,23 @@ fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }
 
+/// What one SRV record says.
+struct Target {
+    host: String,
+    port: u16,
+    priority: u16,
+    weight: u16,
+}
+
 /// Weights of 0 to 65535 become shares of at most `WEIGHT_MAX`; who has any keeps some. Without
-/// any weight all are equal. A target of "." says that there is no service.
-fn weighted(targets: Vec<(String, u16, u16)>) -> Vec<EndpointSettings> {
-    let heaviest = targets.iter().map(|(_, _, weight)| u32::from(*weight)).max().unwrap_or(0);
+/// any weight all are equal. Only weights of the first priority count. A target of "." says that
+/// there is no service.
+fn weighted(mut targets: Vec<Target>) -> Vec<EndpointSettings> {
+    targets.retain(|target| target.host != ".");
+    let first = targets.iter().map(|target| target.priority).min();
+    let is_first = |target: &Target| Some(target.priority) == first;
+    let weights = targets.iter().filter(|target| is_first(target)).map(|target| u32::from(target.weight));
+    let heaviest = weights.max().unwrap_or(0);
     let share = |weight: u32| match (weight, heaviest) {
         (_, 0) => 1,
         (0, _) => 0,
@@ -61,12 +81,11 @@ fn weighted(targets: Vec<(String, u16, u16)>) -> Vec<EndpointSettings> {
         (weight, heaviest) => (weight * WEIGHT_MAX / heaviest).max(1),
     };
     let mut endpoints: Vec<_> = targets
-        .into_iter()
-        .filter(|(host, _, _)| host != ".")
-        .map(|(host, port, weight)| EndpointSettings {
-            address: Address::Tcp { host: host.trim_end_matches('.').to_owned(), port },
+        .iter()
+        .map(|target| EndpointSettings {
+            address: Address::Tcp { host: target.host.trim_end_matches('.').to_owned(), port: target.port },
             role: RoleSetting::Auto,
-            weight: share(u32::from(weight)),
+            weight: if is_first(target) { share(target.weight.into()) } else { 0 },
         })
         .collect();
     endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
@@ -94,17 +113,31 @@ fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::weighted;
+    use super::{Target, weighted};
+
+    fn target(host: &str, port: u16, priority: u16, weight: u16) -> Target {
+        Target { host: host.to_owned(), port, priority, weight }
+    }
+
+    /// The weights that targets of these priorities and weights get.
+    fn of(targets: &[(u16, u16)]) -> Vec<u32> {
+        let targets = targets.iter().zip(1..);
+        let targets = targets.map(|((priority, weight), port)| target("db.", port, *priority, *weight));
+        weighted(targets.collect()).iter().map(|endpoint| endpoint.weight).collect()
+    }
 
     #[test]
     fn weights_are_shares() {
-        let of = |weights: &[u16]| {
-            let targets = weights.iter().zip(1..).map(|(weight, port)| ("db.".to_owned(), port, *weight));
-            weighted(targets.collect()).iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>()
-        };
-        assert_eq!(of(&[0, 0]), [1, 1]);
-        assert_eq!(of(&[10, 0, 60]), [10, 0, 60]);
-        assert_eq!(of(&[65_535, 1, 0]), [100, 1, 0]);
-        assert!(weighted(vec![(".".to_owned(), 0, 0)]).is_empty());
+        assert_eq!(of(&[(0, 0), (0, 0)]), [1, 1]);
+        assert_eq!(of(&[(7, 10), (7, 0), (7, 60)]), [10, 0, 60]);
+        assert_eq!(of(&[(0, 65_535), (0, 1), (0, 0)]), [100, 1, 0]);
+        assert!(weighted(vec![target(".", 0, 0, 0)]).is_empty());
+    }
+
+    #[test]
+    fn what_is_in_reserve_takes_no_reads() {
+        assert_eq!(of(&[(1, 0), (0, 0), (1, 100)]), [0, 1, 0]);
+        assert_eq!(of(&[(20, 60_000), (10, 1)]), [0, 1], "its weight does not count for the others");
+        assert_eq!(weighted(vec![target(".", 0, 0, 0), target("db.", 1, 1, 0)])[0].weight, 1);
     }
 }

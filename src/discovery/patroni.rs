@@ -4,7 +4,7 @@
 //! tags are, as they are the operator's word.
 
 use super::Found;
-use crate::config::Address as Api;
+use crate::config::WebAddress;
 use crate::web::{self, Question};
 use hyper::Method;
 use hyper::body::Bytes;
@@ -35,21 +35,16 @@ struct Tags {
 ///
 /// # Errors
 /// Why none does, as a sentence.
-pub(super) async fn members(apis: &[Api]) -> Result<Found, String> {
+pub(super) async fn members(apis: &[WebAddress]) -> Result<Found, String> {
     let mut why = Vec::new();
     let mut empty = None;
     for api in apis {
-        let asked = match api {
-            Api::Tcp { host, port } => {
-                let (method, body) = (Method::GET, Bytes::new());
-                web::ask(Question { host, port: *port, method, path: "/cluster", body }).await
-            }
-            Api::Unix(_) => Err("not on TCP".to_owned()),
-        };
+        let (method, body) = (Method::GET, Bytes::new());
+        let asked = web::ask(Question { whom: api, method, path: "/cluster", body }).await;
         match asked.and_then(|body| read(&body)) {
             Ok(endpoints) if endpoints.is_empty() => empty = Some(Found { endpoints, valid: None }),
             Ok(endpoints) => return Ok(Found { endpoints, valid: None }),
-            Err(error) => why.push(format!("{api}: {error}")),
+            Err(error) => why.push(format!("{}:{}: {error}", api.host, api.port)),
         }
     }
     empty.ok_or_else(|| why.join("; "))

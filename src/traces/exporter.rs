@@ -1,6 +1,7 @@
 //! Sends spans to a collector, in batches. What it does not take is dropped and counted.
 
 use super::Span;
+use crate::config::WebAddress;
 use crate::metrics::Metrics;
 use crate::web::{self, Question};
 use hyper::Method;
@@ -20,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends until there is no tracer any more.
 pub(super) async fn run(
-    host: String,
-    port: u16,
+    collector: WebAddress,
     service: String,
     mut spans: mpsc::Receiver<Span>,
     metrics: Arc<Metrics>,
@@ -38,7 +38,7 @@ pub(super) async fn run(
             }
         }
         let body = export(&service, &batch).to_string().into();
-        let question = Question { host: &host, port, method: Method::POST, path: "/v1/traces", body };
+        let question = Question { whom: &collector, method: Method::POST, path: "/v1/traces", body };
         let sent = tokio::time::timeout(PATIENCE, Box::pin(web::ask(question))).await;
         match sent.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
             Ok(_) => {

@@ -17,7 +17,7 @@ use integration::meter::{cpu_ns, median, memory_kb};
 use integration::paths::{self, Scratch, in_path, postgres_program};
 use integration::plan::Plan;
 use integration::process::Process;
-use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, keeper, until};
+use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, footprint, keeper, until};
 use rustix::process::Signal;
 
 const SCALE: u32 = 10;
@@ -294,7 +294,17 @@ fn print_tables(plan: &Plan, runs: &Runs) {
     }
 }
 
-fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
+/// Beside what is promised. The machine should do nothing else meanwhile.
+fn print_footprint(cluster: &Cluster, starts: usize) {
+    let found = footprint::measure(cluster, starts);
+    println!("\n### At rest, in front of three endpoints, medians of {starts} starts\n");
+    println!("| | found | bound |\n|---|--:|--:|");
+    println!("| ready after | {:.0} ms | 100 ms |", found.ready_ms);
+    println!("| resident | {:.1} MiB | 15 MiB |", found.resident_kb / 1024.0);
+    println!("| binary | {:.1} MiB | 25 MiB |", found.binary as f64 / f64::from(1 << 20));
+}
+
+fn run(plan: &Plan, starts: usize) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new("bench");
     let settings = vec![("shared_buffers", "256MB".to_owned())];
     let cluster = Cluster::with(&Options { replicas: 2, log_statement: "none", settings });
@@ -367,12 +377,16 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    println!(
-        "PostgreSQL, two replicas, {POOL_SIZE} backends per server, {} rounds of {} s, medians.",
-        plan.rounds, plan.seconds
-    );
-    println!("Ratios of TPS to direct, and of CPU to forward and to pgbouncer, are formed within a round.");
-    print_tables(plan, &runs);
+    if plan.rounds > 0 {
+        println!(
+            "PostgreSQL, two replicas, {POOL_SIZE} backends per server, {} rounds of {} s, medians.",
+            plan.rounds, plan.seconds
+        );
+        println!(
+            "Ratios of TPS to direct, and of CPU to forward and to pgbouncer, are formed within a round."
+        );
+        print_tables(plan, &runs);
+    }
     if plan.idle > 0 {
         println!("\n### Memory per idle client\n\n| target | clients | KB each |\n|---|--:|--:|");
         for target in
@@ -384,12 +398,20 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     }
     drop(targets);
     drop(proxy);
+    if starts > 0 {
+        print_footprint(&cluster, starts);
+    }
     Ok(())
 }
 
 fn main() -> ExitCode {
     let mut plan = Plan::new("direct,forward,pgbouncer,splitpool", "simple,extended,prepared,mixed", 5, 5000);
-    match plan.read(std::env::args().skip(1), |_, _| Ok(false)).and_then(|()| run(&plan)) {
+    let mut starts = 9;
+    let own = |flag: &str, value: &str| match flag {
+        "--starts" => Ok(value.parse().map(|asked| starts = asked).map(|()| true)?),
+        _ => Ok(false),
+    };
+    match plan.read(std::env::args().skip(1), own).and_then(|()| run(&plan, starts)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

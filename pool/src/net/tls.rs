@@ -99,6 +99,15 @@ impl BackendTls {
         self.pair.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()))
     }
 
+    /// The same for another application protocol (ALPN) than PostgreSQL's.
+    #[must_use]
+    pub fn speaking(mut self, protocol: &[u8]) -> Self {
+        if let Some(config) = &mut self.config {
+            Arc::make_mut(config).alpn_protocols = vec![protocol.to_vec()];
+        }
+        self
+    }
+
     /// Shakes hands as a client. `host` is what the certificate must name, if anything must.
     ///
     /// # Errors

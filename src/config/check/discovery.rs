@@ -10,7 +10,7 @@ use crate::config::snapshot::*;
 pub(super) fn read(mut table: Table<'_>) -> Option<DiscoveryConfig> {
     let dns: Option<Address> = table.get("dns");
     let srv: Option<String> = table.get("srv");
-    let patroni = super::addresses(&mut table, "patroni");
+    let patroni = super::web_addresses(&mut table, "patroni", 16);
     let nameserver = table.get("nameserver").and_then(|text: String| {
         let at: Option<SocketAddr> = text.parse().ok();
         if at.is_none() {

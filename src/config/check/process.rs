@@ -108,14 +108,7 @@ pub(super) fn general(mut table: Table<'_>) -> General {
 }
 
 fn traces(mut table: Table<'_>) -> Traces {
-    let endpoint = match table.get("endpoint") {
-        Some(Address::Tcp { host, port }) if port != 0 => Some((host, port)),
-        Some(_) => {
-            table.wrong("endpoint", "expected host:port");
-            None
-        }
-        None => None,
-    };
+    let endpoint = super::web_addresses(&mut table, "endpoint", 1).pop();
     let service_name = table.or("service_name", "splitpool".to_owned());
     table.close();
     Traces { endpoint, service_name }

@@ -276,7 +276,7 @@ impl<'d> Table<'d> {
             Some(_) => Origin::File,
             None => Origin::Default,
         };
-        let source = Provenance { origin, usual: usual.unwrap_or_else(none), is_secret: false };
+        let source = Provenance { origin, usual: usual.unwrap_or_else(none), is_hidden: false };
         let mut found = self.document.found.borrow_mut();
         found.sources.insert(path.clone(), source);
         found.settings.insert(path, shown.unwrap_or_else(none));
@@ -287,7 +287,7 @@ impl<'d> Table<'d> {
         let mut found = self.document.found.borrow_mut();
         for key in keys {
             if let Some(source) = found.sources.get_mut(&self.path_of(key)) {
-                source.is_secret = true;
+                source.is_hidden = true;
             }
         }
     }

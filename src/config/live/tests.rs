@@ -180,7 +180,7 @@ fn no_secret_is_set_from_outside_whether_the_file_has_one_or_not() {
     }
     let snapshot = scene.live.current();
     assert_eq!((snapshot.generation, &snapshot.listen.http_token), (1, &None));
-    let secret = |(key, source): (&String, &Provenance)| source.is_secret.then(|| key.clone());
+    let secret = |(key, source): (&String, &Provenance)| source.is_hidden.then(|| key.clone());
     let marked: BTreeSet<String> = snapshot.sources.0.iter().filter_map(secret).collect();
     assert_eq!(marked, names.into_iter().collect());
 }

@@ -237,7 +237,7 @@ pub enum Source {
     /// Each target of the SRV records of this name.
     Srv(String),
     /// The members of a Patroni cluster, from whichever of its REST APIs answers.
-    Patroni(Vec<Address>),
+    Patroni(Vec<super::WebAddress>),
 }
 
 choice! {
