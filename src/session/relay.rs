@@ -58,6 +58,8 @@ pub(super) struct Relay {
     after: Vec<u8>,
     /// Whether the client has had anything of the reply.
     relayed: bool,
+    /// Whether the backend's next bytes will wake this task.
+    armed: bool,
     /// Codes that are not relayed, because the request can be run elsewhere.
     retry: Option<fn(&[u8; 5]) -> bool>,
     /// A request that failed for a stale statement is not shown either: it is sent once more.
@@ -183,7 +185,7 @@ impl Relay {
         let most = self.upload.min(SCRATCH);
         let read = with_space(|space| {
             let space = space.get_mut(..most).unwrap_or_default();
-            match poll_read(&mut client.stream, cx, space) {
+            match poll_read(&mut client.stream, &mut client.armed, cx, space) {
                 Poll::Ready(Ok(n)) => {
                     backend.outbox.extend_from_slice(space.get(..n).unwrap_or_default());
                     Poll::Ready(Ok(n))
@@ -234,7 +236,7 @@ impl Relay {
                 ))));
             };
             front.copy_from_slice(&backend.carry);
-            let n = match poll_read(&mut backend.stream, cx, room) {
+            let n = match poll_read(&mut backend.stream, &mut self.armed, cx, room) {
                 Poll::Ready(Ok(n)) if n > 0 => n,
                 Poll::Ready(_) => return Poll::Ready(Err(self.lost())),
                 Poll::Pending => return Poll::Pending,

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 /// Bytes of one read. Measured: 16 to 64 KiB cost the same per row, smaller cost more.
 pub(super) const SCRATCH: usize = 32 * 1024;
@@ -35,14 +36,31 @@ pub(super) fn with_space<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
     })
 }
 
-/// One read into `space`. 0 bytes are the end of the stream.
+/// One read into `space`. 0 bytes are the end of the stream. `armed` is the caller's note, false at first, of whether
+/// this task will be woken when something comes; nothing else may read in between.
 pub(super) fn poll_read(
     stream: &mut Stream,
+    armed: &mut bool,
     cx: &mut Context<'_>,
     space: &mut [u8],
 ) -> Poll<io::Result<usize>> {
+    // A peer that always has more to say must not keep the thread.
+    let turn = ready!(coop::poll_proceed(cx));
+    match stream.read_now(space) {
+        None if *armed => return Poll::Pending,
+        Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Some(read) => {
+            turn.made_progress();
+            *armed = false;
+            return Poll::Ready(read);
+        }
+        None => {}
+    }
+    drop(turn);
     let mut buf = ReadBuf::new(space);
-    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    let read = Pin::new(stream).poll_read(cx, &mut buf);
+    *armed = read.is_pending();
+    ready!(read)?;
     Poll::Ready(Ok(buf.filled().len()))
 }
 
@@ -51,7 +69,11 @@ pub(super) fn poll_read(
 pub(super) fn poll_write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     let mut written = 0;
     while let Some(left) = bytes.get(written..).filter(|left| !left.is_empty()) {
-        match Pin::new(&mut *stream).poll_write(cx, left) {
+        let put = match stream.write_now(left) {
+            Some(put) => Poll::Ready(put),
+            None => Pin::new(&mut *stream).poll_write(cx, left),
+        };
+        match put {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(n)) => written += n,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -126,13 +148,22 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     /// The client sends nothing more.
     pub(crate) ended: bool,
+    /// See [`poll_read`].
+    pub(super) armed: bool,
     /// Its address, where a proxy in front of us told it.
     pub(crate) introduced: Option<Box<SocketAddr>>,
 }
 
 impl Client {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false, introduced: None }
+        Self {
+            stream,
+            inbox: Vec::new(),
+            outbox: Outbox::default(),
+            ended: false,
+            armed: false,
+            introduced: None,
+        }
     }
 
     /// Where the client is, as far as anybody knows; `None` behind a Unix socket.
@@ -142,8 +173,8 @@ impl Client {
 
     /// Reads what has come into the inbox.
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (stream, inbox) = (&mut self.stream, &mut self.inbox);
-        let n = with_space(|space| match poll_read(stream, cx, space) {
+        let (stream, armed, inbox) = (&mut self.stream, &mut self.armed, &mut self.inbox);
+        let n = with_space(|space| match poll_read(stream, armed, cx, space) {
             Poll::Ready(Ok(n)) => {
                 inbox.extend_from_slice(space.get(..n).unwrap_or_default());
                 Poll::Ready(Ok(n))

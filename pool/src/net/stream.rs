@@ -6,13 +6,14 @@
 use super::Address;
 use super::coded::CodedLink;
 use protocol::codec::Codec;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -105,6 +106,31 @@ impl Stream {
         }
     }
 
+    /// Reads what is here, and asks for no waking. `None` if nothing has come since a read found the socket empty: a
+    /// waking that was asked for since then still stands. `WouldBlock` if that cannot be said without polling.
+    pub fn read_now(&self, space: &mut [u8]) -> Option<io::Result<usize>> {
+        let Self::Tcp(tcp) = self else { return Some(Err(io::ErrorKind::WouldBlock.into())) };
+        let mut got = None;
+        let outcome = tcp.try_io(Interest::READABLE, || {
+            let most = space.len();
+            let read = rustix::net::recv(tcp, space, RecvFlags::empty()).map(|(read, _)| read);
+            drained(&mut got, read.map_err(io::Error::from), most)
+        });
+        got.or_else(|| outcome.ok().map(Ok))
+    }
+
+    /// Writes what the socket takes, and asks for no waking. `None` if it takes nothing, or that cannot be said
+    /// without polling.
+    pub fn write_now(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let Self::Tcp(tcp) = self else { return None };
+        let mut put = None;
+        let outcome = tcp.try_io(Interest::WRITABLE, || {
+            let written = rustix::net::send(tcp, bytes, SendFlags::NOSIGNAL);
+            drained(&mut put, written.map_err(io::Error::from), bytes.len())
+        });
+        put.or_else(|| outcome.ok().map(Ok)).filter(|put| !is_full(put))
+    }
+
     /// The other side's address; `None` on a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.tcp()?.peer_addr().ok()
@@ -161,6 +187,22 @@ impl Stream {
         };
         matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// Tells the runtime, by `WouldBlock`, that the socket has no more than what `moved` says of `most`; who called finds
+/// it in `kept`. Nothing moved is the end of the stream, and no reason to wait.
+fn drained(kept: &mut Option<io::Result<usize>>, moved: io::Result<usize>, most: usize) -> io::Result<usize> {
+    match moved {
+        Ok(moved) if moved == 0 || moved == most => Ok(moved),
+        moved => {
+            *kept = Some(moved);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+}
+
+fn is_full(put: &io::Result<usize>) -> bool {
+    put.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Sets what every TCP socket of ours has: no delay for small writes, and `keepalive`.
