@@ -3,6 +3,7 @@
 //! Our own framing faces the network; pgwire's decoders do not. Section names in this
 //! folder refer to the chapter "Frontend/Backend Protocol" of PostgreSQL's manual.
 
+mod by_name;
 mod commands;
 mod dial;
 mod frame;

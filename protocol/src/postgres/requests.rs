@@ -4,11 +4,10 @@
 //! ahead of its use, and what it has already is not prepared again. Everything else passes
 //! as the client sent it. "Extended Query" and "Pipelining" are the sections followed.
 
-use super::commands::{self, Command};
 use super::frame::{self, HEADER, split_text};
 use super::memory::Here;
 use super::statements::{PREFIX, Statement, put_name};
-use super::tracker::{About, OWED_MAX, Owed, PgTracker};
+use super::tracker::{OWED_MAX, Owed, PgTracker};
 use super::{PgMemory, messages};
 use crate::fault::Cause;
 use crate::tracker::TxnStatus;
@@ -19,14 +18,14 @@ use std::sync::Arc;
 const NAMES_MAX: usize = 32_768;
 
 /// One frame of a request; its body may be cut.
-struct Part<'a> {
-    head: Head,
-    whole: &'a [u8],
-    body: &'a [u8],
+pub(super) struct Part<'a> {
+    pub(super) head: Head,
+    pub(super) whole: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 /// The frames of `request`, the last one perhaps cut.
-fn parts(request: &[u8]) -> impl Iterator<Item = Part<'_>> {
+pub(super) fn parts(request: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let mut left = request;
     std::iter::from_fn(move || {
         let head = frame::head(left).ok().flatten()?;
@@ -69,31 +68,6 @@ impl PgTracker {
                 _ => {}
             }
         }
-    }
-
-    /// Whether the last statement that `batch` binds is a COPY. A long batch is not looked through.
-    pub(super) fn asks_to_copy(&self, batch: &[u8]) -> bool {
-        const LOOKED_THROUGH_MAX: usize = 64 * 1024;
-        if batch.len() > LOOKED_THROUGH_MAX {
-            return false;
-        }
-        let (mut copies, mut unnamed) = (false, is_copy(&self.unnamed.tail));
-        for part in parts(batch) {
-            match (part.head.tag, split_text(part.body)) {
-                (b'P', Some((b"", tail))) => unnamed = is_copy(tail),
-                (b'B', Some((_, behind))) => {
-                    copies = match split_text(behind) {
-                        Some((b"", _)) => unnamed,
-                        Some((name, _)) => {
-                            self.named.get(name).is_some_and(|statement| is_copy(&statement.tail))
-                        }
-                        None => false,
-                    };
-                }
-                _ => {}
-            }
-        }
-        copies
     }
 
     /// Answers a batch of nothing but Sync, Flush and the closing of prepared statements:
@@ -141,77 +115,6 @@ impl PgTracker {
             TxnStatus::Open => b'T',
             TxnStatus::Failed => b'E',
         }
-    }
-
-    /// DEALLOCATE of a statement that was prepared through the protocol.
-    fn deallocate(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(part) = parts(request).next().filter(|part| part.head.tag == b'Q') else { return false };
-        let verb = part.body.trim_ascii_start();
-        if !matches!(verb.first(), Some(b'd' | b'D')) {
-            return false;
-        }
-        let Some(Command::Deallocate(name)) = split_text(verb).and_then(|(text, _)| commands::read(text))
-        else {
-            return false;
-        };
-        if self.txn == TxnStatus::Failed || self.unkept > 0 || self.named.remove(name.as_slice()).is_none() {
-            return false;
-        }
-        self.unnamed.number = 0;
-        messages::command_complete(b"DEALLOCATE", out);
-        messages::ready(out, self.status());
-        self.scanned = 0;
-        true
-    }
-
-    /// `text` with the backend's name in place of the client's, if it is a command about a statement that was
-    /// prepared through the protocol.
-    fn renamed(&self, text: &[u8]) -> Option<(Vec<u8>, About)> {
-        // Where nothing was prepared there is nothing to name.
-        if self.named.is_empty() {
-            return None;
-        }
-        let command = commands::read(text)?;
-        let (verb, name, rest): (&[u8], _, &[u8]) = match &command {
-            Command::Prepare(name, rest) => (b"PREPARE ", name, *rest),
-            Command::Execute(name, rest) => (b"EXECUTE ", name, *rest),
-            Command::Deallocate(name) => (b"DEALLOCATE ", name, b""),
-        };
-        let statement = self.named.get(name.as_slice()).cloned()?;
-        let mut renamed = verb.to_vec();
-        put_name(&mut renamed, statement.number);
-        renamed.pop();
-        renamed.extend_from_slice(rest);
-        let frees = matches!(command, Command::Deallocate(_)).then(|| name.as_slice().into());
-        Some((renamed, About { statement, frees }))
-    }
-
-    /// EXECUTE of a statement that was prepared through the protocol, or PREPARE under its name, as a simple query.
-    fn query_by_name(&mut self, part: &Part<'_>, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
-        let Some((text, about)) = split_text(part.body).and_then(|(text, _)| self.renamed(text)) else {
-            return false;
-        };
-        if about.frees.is_some() {
-            return false;
-        }
-        self.require(&about.statement, memory, out);
-        self.owed.push_back(Owed::Query);
-        let at = frame::begin(out, b'Q');
-        frame::text(out, &text);
-        frame::end(out, at);
-        true
-    }
-
-    /// The same where such a text is itself prepared, as `name`: what stands behind the name in its Parse message.
-    fn parsed_by_name(&self, name: &[u8], tail: &[u8]) -> Option<(Box<[u8]>, About)> {
-        if !commands::may_be(tail) {
-            return None;
-        }
-        let (text, types) = split_text(tail)?;
-        let (text, about) = self.renamed(text)?;
-        // A text that clients share cannot say whose name it frees.
-        let keeps = name.is_empty() || about.frees.is_none();
-        keeps.then(|| ([&text, &[0][..], types].concat().into_boxed_slice(), about))
     }
 
     /// Closes what must be prepared anew.
@@ -435,7 +338,7 @@ impl PgTracker {
     }
 
     /// Prepares `statement` ahead of its use, where the backend lacks it.
-    fn require(&mut self, statement: &Statement, memory: &mut PgMemory, out: &mut Vec<u8>) {
+    pub(super) fn require(&mut self, statement: &Statement, memory: &mut PgMemory, out: &mut Vec<u8>) {
         if statement.tail.is_empty() || self.is_here(statement.number, memory, out) {
             return;
         }
@@ -495,11 +398,6 @@ impl PgTracker {
         put_name(out, number);
         frame::end(out, at);
     }
-}
-
-/// Whether what stands behind the name in a Parse message is a COPY.
-fn is_copy(tail: &[u8]) -> bool {
-    tail.trim_ascii_start().get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"copy"))
 }
 
 /// Appends the Parse of an unnamed statement.
