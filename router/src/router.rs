@@ -131,12 +131,11 @@ impl Router {
         plan
     }
 
-    /// What the text names of the things that it leaves in its session. PostgreSQL lists them all, so nothing is
-    /// read for it.
-    pub fn mentions(&self, text: &[u8], lexing: Lexing) -> Vec<Mention> {
+    /// What the text names of the things that it leaves in its session; `None` where the database lists them all.
+    pub fn mentions(&self, text: &[u8], lexing: Lexing) -> Option<Vec<Mention>> {
         match self.dialect {
-            Dialect::Postgres => Vec::new(),
-            Dialect::Mysql => mysql::mentions(text, lexing),
+            Dialect::Postgres => None,
+            Dialect::Mysql => Some(mysql::mentions(text, lexing)),
         }
     }
 

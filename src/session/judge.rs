@@ -30,8 +30,8 @@ pub(super) struct Judgement {
     pub(super) names: Vec<String>,
     /// What in it may be the name of such a setting.
     pub(super) heard: Vec<String>,
-    /// What its statements name of what they leave in the session.
-    pub(super) mentions: Vec<Mention>,
+    /// What its statements name of what they leave in the session, where the database does not list it.
+    pub(super) mentions: Option<Vec<Mention>>,
     /// Whether it may write, and set off what its text does not tell.
     pub(super) writes: bool,
     /// Whether it may change what functions do.
@@ -58,7 +58,7 @@ impl Judgement {
             statements: 0,
             names: Vec::new(),
             heard: Vec::new(),
-            mentions: Vec::new(),
+            mentions: None,
             writes: false,
             redefines: false,
             may_use_sequence: false,
@@ -159,8 +159,10 @@ pub(super) fn judge<P: Protocol>(
         judgement.add(&plan, &route);
         judgement.may_use_sequence |= may_use_sequence(&plan, text);
         judgement.writes |= matches!(plan.reason, Reason::Write | Reason::WriteInQuery);
-        if kept::reads(route.effects) {
-            judgement.mentions.append(&mut service.router.mentions(text, lexing));
+        if kept::reads(route.effects)
+            && let Some(mentions) = service.router.mentions(text, lexing)
+        {
+            judgement.mentions.get_or_insert_default().extend(mentions);
         }
         judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
         if route.effects.intersects(Effects::SETTINGS.union(Effects::TOKEN)) {
@@ -177,13 +179,13 @@ pub(super) fn judge<P: Protocol>(
     }
     if request.cut {
         judgement.effects |= Effects::UNKNOWN;
-        judgement.mentions.clear();
+        judgement.mentions.iter_mut().for_each(Vec::clear);
     }
     if !judgement.effects.is_empty() && request.whole && !tracker.runs(request.bytes) {
         // Preparing leaves nothing behind. But what is described must be there.
         let token = judgement.effects.contains(Effects::TOKEN);
         judgement.effects = if token { Effects::TOKEN } else { Effects::empty() };
-        judgement.mentions.clear();
+        judgement.mentions = None;
     }
     if hold::hears(judgement.effects) {
         judgement.heard = router::spelled_settings(request.bytes, hold::HEARD_MAX);

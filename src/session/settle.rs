@@ -6,7 +6,7 @@
 use super::asked::Asked;
 use super::errand::{self, Trouble};
 use super::judge::Judgement;
-use super::{End, Session, fence, hold, kept};
+use super::{End, Session, fence, hold};
 use pool::{CancelTarget, Consistency, EndpointId, Lease};
 use protocol::fault::Cause;
 use protocol::own::Errand;
@@ -35,10 +35,10 @@ impl<P: Protocol> Session<P> {
         if !doubt.is_empty() {
             self.hold.named.doubt(doubt, judged.effects, judged.writes);
         }
-        if kept::reads(judged.effects)
+        if let Some(mentions) = &judged.mentions
             && let Some(place) = lease.memory.place()
         {
-            self.hold.named.note(&judged.mentions, judged.effects, self.hold.failed, place);
+            self.hold.named.note(mentions, judged.effects, self.hold.failed, place);
         }
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {

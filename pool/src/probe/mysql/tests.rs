@@ -30,6 +30,9 @@ fn on_by_any_name() {
     }
 }
 
+/// Names and values of one row.
+type Columns = Vec<(&'static str, &'static str)>;
+
 /// Columns as `SHOW SLAVE STATUS` and `SHOW REPLICA STATUS` have them, by version.
 #[test]
 fn the_status_of_replication_by_every_name() {
@@ -41,7 +44,7 @@ fn the_status_of_replication_by_every_name() {
     let connecting = [("Slave_IO_Running", "Connecting"), ("Slave_SQL_Running", "No")];
     let behind =
         |columns: &[(&'static str, &'static str)], name, seconds| [columns, &[(name, seconds)]].concat();
-    let cases: [(&str, Vec<Vec<(&str, &str)>>, Status); 9] = [
+    let cases: [(&str, Vec<Columns>, Status); 9] = [
         ("a primary", vec![], status(false, None)),
         ("5.7 and 8.0.21", vec![behind(&old, "Seconds_Behind_Master", "3")], status(true, Some(3))),
         ("8.0.22, 8.4 and 9", vec![behind(&new, "Seconds_Behind_Source", "3")], status(true, Some(3))),
