@@ -82,7 +82,7 @@ pub struct Running<P: Protocol> {
 }
 
 /// By user, database and what was agreed on.
-type Services<P> = HashMap<(String, String, u32), Arc<Service<P>>>;
+type Services<P> = HashMap<(String, String, u64), Arc<Service<P>>>;
 
 /// One configuration in operation.
 struct Edition<P: Protocol> {
@@ -203,7 +203,7 @@ impl<P: Protocol> Directory<P> {
     }
 
     /// What serves `user` on `database`; `flavour` as in a `Greeting`.
-    pub fn service(&self, user: &str, database: &str, flavour: u32) -> Result<Arc<Service<P>>, Unserved> {
+    pub fn service(&self, user: &str, database: &str, flavour: u64) -> Result<Arc<Service<P>>, Unserved> {
         self.edition.load().service(self.trade, user, database, flavour)
     }
 
@@ -280,7 +280,7 @@ impl<P: Protocol> Edition<P> {
         trade: Trade,
         user: &str,
         database: &str,
-        flavour: u32,
+        flavour: u64,
     ) -> Result<Arc<Service<P>>, Unserved> {
         let config = self.snapshot.users.get(user).ok_or(Unserved::User)?;
         let place = trade.place(&self.snapshot, config, database)?;
@@ -345,7 +345,7 @@ impl<P: Protocol> Running<P> {
         &self,
         user: &UserConfig,
         place: &Place<'_>,
-        (asked, flavour): (&str, u32),
+        (asked, flavour): (&str, u64),
         edition: &Edition<P>,
     ) -> Service<P> {
         let snapshot = &edition.snapshot;

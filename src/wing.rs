@@ -3,7 +3,7 @@
 //! Here the protocol is a type; whoever holds a wing as a `Site` need not know it. Where the
 //! database speaks first, what it would say is learned by signing in to one.
 
-use crate::config::{Engine, General, Snapshot, TlsMode};
+use crate::config::{Credential, Engine, General, Snapshot, TlsMode, UserConfig};
 use crate::console::Console;
 use crate::listener::Listener;
 use crate::manners::Manners;
@@ -284,16 +284,22 @@ pub fn kept_key_pair(snapshot: &Snapshot) -> Result<Option<Arc<KeyPair>>, String
     Ok(Some(Arc::new(kept)))
 }
 
-/// The key pair of a file, or else one that is made when it is first needed and lasts as long as the process.
-fn key_pair(snapshot: &Snapshot, own: &OnceLock<Arc<KeyPair>>) -> Result<Arc<KeyPair>, String> {
+/// The key pair of a file, or else one that is made when it is first needed and lasts as long as the process: where
+/// some user is known by a hash alone. Drivers tell a wrong password from worse more easily without.
+fn key_pair(snapshot: &Snapshot, own: &OnceLock<Arc<KeyPair>>) -> Result<Option<Arc<KeyPair>>, String> {
     if let Some(kept) = kept_key_pair(snapshot)? {
-        return Ok(kept);
+        return Ok(Some(kept));
+    }
+    let is_hashed =
+        |user: &Arc<UserConfig>| !matches!(user.credential, Credential::Password(_) | Credential::Trust);
+    if !snapshot.users.values().any(is_hashed) {
+        return Ok(None);
     }
     if let Some(own) = own.get() {
-        return Ok(Arc::clone(own));
+        return Ok(Some(Arc::clone(own)));
     }
     let made = Arc::new(KeyPair::generate().map_err(|error| error.to_string())?);
-    Ok(Arc::clone(own.get_or_init(|| made)))
+    Ok(Some(Arc::clone(own.get_or_init(|| made))))
 }
 
 /// What listeners tell each client.
@@ -313,7 +319,7 @@ fn manners<P: Protocol>(
             tls_required: required,
             method: auth_method(listen.auth),
             key_pair: match directory.engine() {
-                Engine::Mysql if listen.mysql.is_some() => Some(key_pair(snapshot, own_key)?),
+                Engine::Mysql if listen.mysql.is_some() => key_pair(snapshot, own_key)?,
                 _ => None,
             },
             mock_secret: Arc::clone(&directory.mock_secret),

@@ -9,7 +9,7 @@ use integration::{Config, PASSWORD, Proxy, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const ABILITIES: u32 =
+const ABILITIES: u64 =
     cap::CONNECT_WITH_DB | cap::QUERY_ATTRIBUTES | cap::MULTI_STATEMENTS | cap::DEPRECATE_EOF;
 
 struct Stage {
@@ -46,7 +46,7 @@ fn stage(make: Make, replicas: usize) -> Stage {
 }
 
 impl Stage {
-    fn wire(&self, abilities: u32) -> Wire {
+    fn wire(&self, abilities: u64) -> Wire {
         Wire::login(self.proxy.port(), abilities, 45).expect("a sign-in")
     }
 }

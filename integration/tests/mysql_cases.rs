@@ -63,7 +63,7 @@ impl Stage {
         Session::login(self.proxy.port(), "app", PASSWORD, "app").expect("a sign-in")
     }
 
-    fn wire(&self, abilities: u32) -> Wire {
+    fn wire(&self, abilities: u64) -> Wire {
         Wire::login(self.proxy.port(), abilities | cap::CONNECT_WITH_DB, 45).expect("a sign-in")
     }
 

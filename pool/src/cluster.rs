@@ -82,7 +82,7 @@ struct Key {
     database: String,
     user: String,
     password: Option<Secret>,
-    flavour: u32,
+    flavour: u64,
 }
 
 impl Hash for Key {

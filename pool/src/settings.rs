@@ -181,7 +181,7 @@ pub struct Identity {
     /// The password, if there is one.
     pub password: Option<Secret>,
     /// What the clients agreed on that their backends must have agreed on as well.
-    pub flavour: u32,
+    pub flavour: u64,
     /// Bounds per endpoint. The latest to ask for the identity decides.
     pub pool: PoolSettings,
 }

@@ -47,7 +47,8 @@ pub struct LoginTerms {
     /// What databases reported when Splitpool signed in to them, for a protocol in which the
     /// database speaks first.
     pub announced: Arc<Vec<(String, String)>>,
-    /// Opens passwords that clients without TLS seal, for a protocol in which they do.
+    /// Opens passwords that clients without TLS seal, for a protocol in which they do. `None` where nobody's password
+    /// must be told: what cannot be checked otherwise is wrong then.
     pub key_pair: Option<Arc<KeyPair>>,
     /// The number of the next connection, for a protocol that tells it before the sign-in.
     pub next_number: Arc<AtomicU32>,
@@ -65,9 +66,9 @@ pub struct Greeting {
     /// Whether the client understands long cancel keys.
     pub long_keys: bool,
     /// What was agreed on with the client, as bits of the protocol; 0 where it knows none.
-    pub abilities: u32,
+    pub abilities: u64,
     /// What of it a backend must have agreed on as well to serve this client.
-    pub flavour: u32,
+    pub flavour: u64,
 }
 
 /// What a login wants next.
@@ -102,7 +103,7 @@ pub trait Login: Send {
     fn new(terms: Arc<LoginTerms>) -> Self;
     /// A login on a connection that has signed in before and has these `abilities` and this `key`; what comes next
     /// is the client's wish to be somebody else. `None` where the protocol knows no such wish.
-    fn again(terms: Arc<LoginTerms>, abilities: u32, key: &Self::CancelKey) -> Option<Self>
+    fn again(terms: Arc<LoginTerms>, abilities: u64, key: &Self::CancelKey) -> Option<Self>
     where
         Self: Sized;
     /// Appends what the database says first, if it does.
@@ -166,7 +167,7 @@ pub struct DialTerms {
     /// Whether TLS is asked for.
     pub tls: DialTls,
     /// What a `Greeting` says of it: the client that the backend is to serve.
-    pub flavour: u32,
+    pub flavour: u64,
 }
 
 /// What a dial wants next.

@@ -79,7 +79,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
 
     /// What stands between the socket of a client of these abilities and its messages, from the end of its sign-in
     /// on. `None` if they go as they are.
-    fn codec(abilities: u32) -> Option<Box<dyn Codec>>;
+    fn codec(abilities: u64) -> Option<Box<dyn Codec>>;
 
     /// A new key for a client, from `random` bytes; long if the client understands it. It names the process
     /// `owner`, 1 to 32767, or none if that is 0.

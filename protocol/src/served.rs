@@ -24,7 +24,7 @@ pub type Describe<'a> = &'a dyn Fn(&str) -> Result<Option<Columns>, Fault>;
 /// See the file's head.
 pub trait Served: Send {
     /// A client that has signed in and agreed on these `abilities`, as in a `Greeting`.
-    fn new(abilities: u32) -> Self;
+    fn new(abilities: u64) -> Self;
 
     /// Judges `input`, all that came and was not consumed yet. Returns how much was consumed.
     ///

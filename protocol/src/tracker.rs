@@ -42,7 +42,7 @@ pub enum Intake {
     /// The client wants to sign in anew on its connection; the bytes at the front of the inbox say as whom.
     SignIn {
         /// What was agreed on with it, see `Greeting::abilities`.
-        abilities: u32,
+        abilities: u64,
     },
 }
 

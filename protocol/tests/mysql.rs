@@ -13,9 +13,9 @@ use protocol::tracker::{Intake, Memory, Tracker, TxnStatus, Verdict};
 use protocol::{Held, Protocol, Settings};
 use std::sync::Arc;
 
-const SESSION_TRACK: u32 = 1 << 23;
-const DEPRECATE_EOF: u32 = 1 << 24;
-const LOCAL_FILES: u32 = 1 << 7;
+const SESSION_TRACK: u64 = 1 << 23;
+const DEPRECATE_EOF: u64 = 1 << 24;
+const LOCAL_FILES: u64 = 1 << 7;
 
 fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_le_bytes()[..3].to_vec();
@@ -128,7 +128,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(abilities: u32) -> Self {
+    fn new(abilities: u64) -> Self {
         let greeting = Greeting { abilities, ..Greeting::default() };
         Self {
             tracker: MyTracker::new(Arc::new(Registry::default()), &greeting, Arc::default()),
@@ -235,7 +235,7 @@ fn show(mut bytes: &[u8]) -> String {
 }
 
 /// Plays a dialogue whole and cut at every byte; `check` judges how it ended.
-fn play(abilities: u32, dialogue: &str, check: impl Fn(&mut Stage)) {
+fn play(abilities: u64, dialogue: &str, check: impl Fn(&mut Stage)) {
     for cut in (0..160).rev() {
         let mut stage = Stage::new(abilities);
         stage.play(dialogue, cut);

@@ -28,7 +28,7 @@ pub(crate) struct Manner<'a> {
     /// Whether its tools expect the columns of PgBouncer 1.7, as Debian's exporter does.
     pub(crate) old: bool,
     /// What was agreed on with it, as in a `Greeting`.
-    pub(crate) abilities: u32,
+    pub(crate) abilities: u64,
 }
 
 /// Serves an operator until one of both goes.

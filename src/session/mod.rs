@@ -53,7 +53,7 @@ enum End {
     /// The client said goodbye.
     Goodbye,
     /// The client wants to be somebody else on this connection; see `Intake::SignIn`.
-    SignIn(u32),
+    SignIn(u64),
     /// The client went without a word.
     ClientGone,
     /// The client must be told.
@@ -77,7 +77,7 @@ pub struct Session<P: Protocol> {
     freshness: Freshness,
     user: Box<str>,
     database: Box<str>,
-    flavour: u32,
+    flavour: u64,
     /// What the client asked for when it signed in.
     startup: Settings,
     /// What must hold on whichever backend serves it.
@@ -111,7 +111,7 @@ pub struct Session<P: Protocol> {
 impl<P: Protocol> Session<P> {
     /// Serves the client until one of both goes, or until the client wants to sign in anew: then returns
     /// what was agreed on with it.
-    async fn run(&mut self) -> Option<u32> {
+    async fn run(&mut self) -> Option<u64> {
         self.await_client();
         let end = loop {
             let next = match self.next_request().await {

@@ -13,19 +13,21 @@ use crate::PASSWORD;
 /// Abilities, by their bits.
 pub mod cap {
     /// `CLIENT_CONNECT_WITH_DB`.
-    pub const CONNECT_WITH_DB: u32 = 1 << 3;
+    pub const CONNECT_WITH_DB: u64 = 1 << 3;
     /// `CLIENT_LOCAL_FILES`.
-    pub const LOCAL_FILES: u32 = 1 << 7;
+    pub const LOCAL_FILES: u64 = 1 << 7;
     /// `CLIENT_MULTI_STATEMENTS`.
-    pub const MULTI_STATEMENTS: u32 = 1 << 16;
+    pub const MULTI_STATEMENTS: u64 = 1 << 16;
     /// `CLIENT_SESSION_TRACK`.
-    pub const SESSION_TRACK: u32 = 1 << 23;
+    pub const SESSION_TRACK: u64 = 1 << 23;
     /// `CLIENT_DEPRECATE_EOF`.
-    pub const DEPRECATE_EOF: u32 = 1 << 24;
+    pub const DEPRECATE_EOF: u64 = 1 << 24;
     /// `CLIENT_QUERY_ATTRIBUTES`.
-    pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
+    pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
+    /// MariaDB's `MARIADB_CLIENT_STMT_BULK_OPERATIONS`.
+    pub const BULK: u64 = 1 << 34;
     /// Protocol 4.1, transactions, plugins, several results, and the rest that every client has.
-    pub const USUAL: u32 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
+    pub const USUAL: u64 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
 }
 
 const FULL: usize = 0xff_ffff;
@@ -96,7 +98,7 @@ pub struct Prepared {
 pub struct Wire {
     stream: TcpStream,
     /// What both sides agreed on.
-    pub abilities: u32,
+    pub abilities: u64,
     /// The number that the greeting told.
     pub number: u32,
     sequence: u8,
@@ -118,7 +120,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection fails, or the sign-in is refused.
-    pub fn login(port: u16, abilities: u32, collation: u8) -> io::Result<Self> {
+    pub fn login(port: u16, abilities: u64, collation: u8) -> io::Result<Self> {
         let mut wire = Self::connect(port)?;
         wire.sign_in(abilities, collation)?;
         Ok(wire)
@@ -128,7 +130,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection fails, or the sign-in is refused.
-    pub fn sign_in(&mut self, abilities: u32, collation: u8) -> io::Result<()> {
+    pub fn sign_in(&mut self, abilities: u64, collation: u8) -> io::Result<()> {
         let wire = self;
         let greeting = wire.packet()?;
         let version = greeting.iter().skip(1).position(|byte| *byte == 0).unwrap_or(0) + 2;
@@ -137,11 +139,17 @@ impl Wire {
         let low = u16::from_le_bytes(greeting[version + 13..version + 15].try_into().expect("two bytes"));
         let high = u16::from_le_bytes(greeting[version + 18..version + 20].try_into().expect("two bytes"));
         let plugin = &greeting[version + 44..greeting.len() - 1];
-        wire.abilities = (u32::from(low) | u32::from(high) << 16) & (abilities | cap::USUAL);
-        let mut answer = wire.abilities.to_le_bytes().to_vec();
+        let common = u64::from(low) | u64::from(high) << 16;
+        let more = u32::from_le_bytes(greeting[version + 27..version + 31].try_into().expect("four bytes"));
+        // MariaDB's own, where the lowest bit is not set.
+        let more = if common & 1 == 0 { u64::from(more) << 32 } else { 0 };
+        wire.abilities = (common | more) & (abilities | cap::USUAL);
+        let halves = wire.abilities.to_le_bytes();
+        let mut answer = halves[..4].to_vec();
         answer.extend_from_slice(&(1u32 << 24).to_le_bytes());
         answer.push(collation);
-        answer.extend_from_slice(&[0; 23]);
+        answer.extend_from_slice(&[0; 19]);
+        answer.extend_from_slice(&halves[4..]);
         answer.extend_from_slice(b"app\0");
         let proof = proof(plugin, &nonce);
         answer.push(u8::try_from(proof.len()).expect("a short proof"));
@@ -242,7 +250,7 @@ impl Wire {
         }
     }
 
-    fn has(&self, ability: u32) -> bool {
+    fn has(&self, ability: u64) -> bool {
         self.abilities & ability != 0
     }
 
@@ -428,6 +436,34 @@ impl Wire {
             }
         }
         self.command(0x17, &bytes)?;
+        self.result()
+    }
+
+    /// Runs a prepared statement for many rows of texts, NULL for None; the types of its parameters are told if `typed`.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn execute_bulk(
+        &mut self,
+        statement: Prepared,
+        rows: &[Vec<Option<String>>],
+        typed: bool,
+    ) -> io::Result<Outcome> {
+        let mut bytes = statement.id.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[if typed { 128 } else { 0 }, 0]);
+        if typed {
+            bytes.extend((0..statement.params).flat_map(|_| [253, 0]));
+        }
+        for cell in rows.iter().flatten() {
+            bytes.push(u8::from(cell.is_none()));
+            if let Some(text) = cell {
+                let length = u32::try_from(text.len()).expect("a length");
+                bytes.push(0xfd);
+                bytes.extend_from_slice(&length.to_le_bytes()[..3]);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        self.command(0xfa, &bytes)?;
         self.result()
     }
 

@@ -18,7 +18,7 @@ impl MyTracker {
         if !command.whole || command.frames.len() < request.len() {
             return false;
         }
-        let slot = self.slots.get(&command.statement());
+        let slot = self.slots.get(&self.named(&command));
         let known = slot.is_some();
         let cursor = slot.is_some_and(|slot| slot.cursor);
         // What a backend holds for this session alone only the backend can let go.
@@ -35,7 +35,7 @@ impl MyTracker {
                 }
             }
             command::STMT_EXECUTE if self.txn == TxnStatus::Idle && known && !bound => {
-                let statement = self.slots.get(&command.statement()).map(|slot| Arc::clone(&slot.statement));
+                let statement = self.slots.get(&self.named(&command)).map(|slot| Arc::clone(&slot.statement));
                 let question = statement.as_ref().and_then(|statement| Question::of(&statement.text));
                 // The warnings of a prepared SHOW WARNINGS would have to be written in another way.
                 let Some(question) = question.filter(|(asked, _)| *asked != Question::Warnings) else {
@@ -45,9 +45,15 @@ impl MyTracker {
                     return false;
                 }
             }
-            command::STMT_CLOSE if !bound => drop(self.slots.remove(&command.statement())),
+            command::STMT_CLOSE if !bound => drop(self.slots.remove(&self.named(&command))),
             command::STMT_RESET if known && !bound => self.say_ok(self.sequence, out),
-            command::STMT_RESET | command::STMT_EXECUTE | command::STMT_FETCH if !known => {
+            command::STMT_BULK_EXECUTE if !self.has(cap::BULK) => self.say(&unknown_command(), out),
+            command::STMT_RESET
+            | command::STMT_EXECUTE
+            | command::STMT_BULK_EXECUTE
+            | command::STMT_FETCH
+                if !known =>
+            {
                 self.say(&unknown_statement(command.statement()), out);
             }
             command::STMT_FETCH if !cursor => self.say(&no_cursor(), out),
@@ -102,6 +108,7 @@ fn is_known(tag: u8) -> bool {
             | command::SET_OPTION
             | command::STMT_FETCH
             | command::RESET_CONNECTION
+            | command::STMT_BULK_EXECUTE
     )
 }
 

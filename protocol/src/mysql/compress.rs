@@ -33,7 +33,7 @@ pub struct Compression {
 
 impl Compression {
     /// What was agreed on with a client of these abilities. With both, databases take zlib.
-    pub fn agreed(abilities: u32) -> Option<Self> {
+    pub fn agreed(abilities: u64) -> Option<Self> {
         let method = if abilities & cap::COMPRESS != 0 {
             Method::Zlib
         } else if abilities & cap::ZSTD != 0 {

@@ -150,7 +150,7 @@ impl MyDial {
     }
 
     /// What we ask for.
-    fn capabilities(&self) -> u32 {
+    fn capabilities(&self) -> u64 {
         let database = if self.terms.database.is_empty() { 0 } else { cap::CONNECT_WITH_DB };
         cap::LONG_PASSWORD
             | cap::LONG_FLAG
@@ -164,7 +164,7 @@ impl MyDial {
             | database
     }
 
-    fn answer(&self, more: u32) -> Answer {
+    fn answer(&self, more: u64) -> Answer {
         let capabilities = self.capabilities() | more;
         // Sessions bring a collation of their own.
         Answer { capabilities, collation: COLLATION.into(), ..Answer::default() }

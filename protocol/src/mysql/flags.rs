@@ -2,49 +2,52 @@
 //!
 //! "Capabilities Flags", "SERVER_STATUS_flags_enum", "Command Phase".
 
-/// What two sides agree on when a connection begins.
+/// What two sides agree on when a connection begins; the upper half is MariaDB's alone.
 pub mod capability {
-    pub const LONG_PASSWORD: u32 = 1;
-    pub const FOUND_ROWS: u32 = 1 << 1;
-    pub const LONG_FLAG: u32 = 1 << 2;
-    pub const CONNECT_WITH_DB: u32 = 1 << 3;
-    pub const NO_SCHEMA: u32 = 1 << 4;
-    pub const ODBC: u32 = 1 << 6;
-    pub const COMPRESS: u32 = 1 << 5;
-    pub const LOCAL_FILES: u32 = 1 << 7;
-    pub const IGNORE_SPACE: u32 = 1 << 8;
-    pub const PROTOCOL_41: u32 = 1 << 9;
-    pub const INTERACTIVE: u32 = 1 << 10;
-    pub const SSL: u32 = 1 << 11;
-    pub const TRANSACTIONS: u32 = 1 << 13;
-    pub const SECURE_CONNECTION: u32 = 1 << 15;
-    pub const MULTI_STATEMENTS: u32 = 1 << 16;
-    pub const MULTI_RESULTS: u32 = 1 << 17;
-    pub const PS_MULTI_RESULTS: u32 = 1 << 18;
-    pub const PLUGIN_AUTH: u32 = 1 << 19;
-    pub const CONNECT_ATTRS: u32 = 1 << 20;
-    pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
-    pub const SESSION_TRACK: u32 = 1 << 23;
-    pub const DEPRECATE_EOF: u32 = 1 << 24;
-    pub const ZSTD: u32 = 1 << 26;
-    pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
+    pub const LONG_PASSWORD: u64 = 1;
+    pub const FOUND_ROWS: u64 = 1 << 1;
+    pub const LONG_FLAG: u64 = 1 << 2;
+    pub const CONNECT_WITH_DB: u64 = 1 << 3;
+    pub const NO_SCHEMA: u64 = 1 << 4;
+    pub const ODBC: u64 = 1 << 6;
+    pub const COMPRESS: u64 = 1 << 5;
+    pub const LOCAL_FILES: u64 = 1 << 7;
+    pub const IGNORE_SPACE: u64 = 1 << 8;
+    pub const PROTOCOL_41: u64 = 1 << 9;
+    pub const INTERACTIVE: u64 = 1 << 10;
+    pub const SSL: u64 = 1 << 11;
+    pub const TRANSACTIONS: u64 = 1 << 13;
+    pub const SECURE_CONNECTION: u64 = 1 << 15;
+    pub const MULTI_STATEMENTS: u64 = 1 << 16;
+    pub const MULTI_RESULTS: u64 = 1 << 17;
+    pub const PS_MULTI_RESULTS: u64 = 1 << 18;
+    pub const PLUGIN_AUTH: u64 = 1 << 19;
+    pub const CONNECT_ATTRS: u64 = 1 << 20;
+    pub const PLUGIN_AUTH_LENENC: u64 = 1 << 21;
+    pub const SESSION_TRACK: u64 = 1 << 23;
+    pub const DEPRECATE_EOF: u64 = 1 << 24;
+    pub const ZSTD: u64 = 1 << 26;
+    pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
+    /// MariaDB's STMT_BULK_OPERATIONS. Those from here on go in a place of their own, where the lowest bit is not set.
+    pub const BULK: u64 = 1 << 34;
 
     /// Those that change what statements mean or how they or replies are written, so that a client
     /// can only be served by a backend that agreed on the same.
-    pub const FLAVOUR: u32 = FOUND_ROWS
+    pub const FLAVOUR: u64 = FOUND_ROWS
         | NO_SCHEMA
         | LOCAL_FILES
         | IGNORE_SPACE
         | MULTI_RESULTS
         | PS_MULTI_RESULTS
         | DEPRECATE_EOF
-        | QUERY_ATTRIBUTES;
+        | QUERY_ATTRIBUTES
+        | BULK;
 
     /// Those of them that every database has.
-    pub const FLAVOUR_OF_ALL: u32 = FLAVOUR & !QUERY_ATTRIBUTES;
+    pub const FLAVOUR_OF_ALL: u64 = FLAVOUR & !QUERY_ATTRIBUTES & !BULK;
 
     /// Those that have no bearing on a backend: both sides may differ.
-    pub const OURS: u32 = LONG_PASSWORD
+    pub const OURS: u64 = LONG_PASSWORD
         | LONG_FLAG
         | CONNECT_WITH_DB
         | COMPRESS
@@ -89,6 +92,7 @@ pub mod command {
     pub const SET_OPTION: u8 = 0x1b;
     pub const STMT_FETCH: u8 = 0x1c;
     pub const RESET_CONNECTION: u8 = 0x1f;
+    pub const STMT_BULK_EXECUTE: u8 = 0xfa;
 }
 
 /// How a packet of a reply begins.

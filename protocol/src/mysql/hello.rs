@@ -15,7 +15,7 @@ pub struct Hello {
     pub version: Vec<u8>,
     pub thread: u32,
     pub nonce: [u8; NONCE],
-    pub capabilities: u32,
+    pub capabilities: u64,
     pub collation: u8,
     pub plugin: Vec<u8>,
 }
@@ -23,8 +23,8 @@ pub struct Hello {
 impl Hello {
     /// Appends the payload.
     pub fn put(&self, out: &mut Vec<u8>) {
-        let caps = self.capabilities.to_le_bytes();
-        let (low, high) = caps.split_at(2);
+        let (common, more) = halves(self.capabilities);
+        let (low, high) = common.split_at(2);
         let (one, two) = self.nonce.split_at(8);
         out.push(10);
         out.extend_from_slice(&self.version);
@@ -37,7 +37,8 @@ impl Hello {
         out.extend_from_slice(&super::flags::status::AUTOCOMMIT.to_le_bytes());
         out.extend_from_slice(high);
         out.push(NONCE as u8 + 1);
-        out.extend_from_slice(&[0; 10]);
+        out.extend_from_slice(&[0; 6]);
+        out.extend_from_slice(&more);
         out.extend_from_slice(two);
         out.push(0);
         out.extend_from_slice(&self.plugin);
@@ -58,9 +59,9 @@ impl Hello {
         let collation = reader.byte()?;
         reader.u16()?;
         let high = reader.u16()?;
-        let capabilities = u32::from(low) | u32::from(high) << 16;
         let nonce_len = usize::from(reader.byte()?);
-        reader.take(10)?;
+        reader.take(6)?;
+        let capabilities = whole(u32::from(low) | u32::from(high) << 16, reader.u32()?);
         let two = reader.take(nonce_len.saturating_sub(8).max(13))?;
         let mut nonce = [0; NONCE];
         for (place, byte) in nonce.iter_mut().zip(one.iter().chain(two)) {
@@ -69,6 +70,20 @@ impl Hello {
         let plugin = if capabilities & cap::PLUGIN_AUTH != 0 { rest_text(&mut reader) } else { &[] };
         Some(Self { version, thread, nonce, capabilities, collation, plugin: plugin.to_vec() })
     }
+}
+
+/// Capabilities as they go over the wire: those of both databases, and MariaDB's own. The lowest bit, which every
+/// client of MySQL has, says that there are none of these.
+fn halves(capabilities: u64) -> ([u8; 4], [u8; 4]) {
+    let more = (capabilities >> 32) as u32;
+    let common = if more == 0 { capabilities } else { capabilities & !cap::LONG_PASSWORD } as u32;
+    (common.to_le_bytes(), more.to_le_bytes())
+}
+
+/// What `halves` took apart.
+fn whole(common: u32, more: u32) -> u64 {
+    let common = u64::from(common);
+    if common & cap::LONG_PASSWORD == 0 { common | u64::from(more) << 32 } else { common }
 }
 
 /// A text up to a zero byte, or to the end where some peers leave the zero out.
@@ -82,7 +97,7 @@ fn rest_text<'a>(reader: &mut Reader<'a>) -> &'a [u8] {
 /// What a client says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    pub capabilities: u32,
+    pub capabilities: u64,
     /// One byte of it in a handshake, two in a change of the user.
     pub collation: u16,
     pub user: Vec<u8>,
@@ -97,10 +112,12 @@ pub const TLS_REQUEST: usize = 32;
 impl Answer {
     /// Appends the part that a request for TLS consists of.
     pub fn put_front(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.capabilities.to_le_bytes());
+        let (common, more) = halves(self.capabilities);
+        out.extend_from_slice(&common);
         out.extend_from_slice(&(1u32 << 24).to_le_bytes());
         out.push(self.collation as u8);
-        out.extend_from_slice(&[0; 23]);
+        out.extend_from_slice(&[0; 19]);
+        out.extend_from_slice(&more);
     }
 
     /// Appends the payload.
@@ -120,10 +137,11 @@ impl Answer {
     /// Reads the payload; of a request for TLS only capabilities and collation.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader(payload);
-        let capabilities = reader.u32()?;
+        let common = reader.u32()?;
         reader.u32()?;
         let collation = reader.byte()?;
-        reader.take(23)?;
+        reader.take(19)?;
+        let capabilities = whole(common, reader.u32()?);
         let mut answer = Self { capabilities, collation: collation.into(), ..Self::default() };
         if payload.len() == TLS_REQUEST {
             return Some(answer);
@@ -148,7 +166,7 @@ impl Answer {
 
     /// Reads the payload of a command to change the user, from a client with these capabilities.
     /// "COM_CHANGE_USER".
-    pub fn read_change(payload: &[u8], capabilities: u32) -> Option<Self> {
+    pub fn read_change(payload: &[u8], capabilities: u64) -> Option<Self> {
         let mut reader = Reader(payload);
         reader.byte()?;
         let mut answer = Self { capabilities, ..Self::default() };
@@ -179,7 +197,7 @@ mod tests {
             version: b"8.4.0".to_vec(),
             thread: 77,
             nonce: *b"abcdefghijklmnopqrst",
-            capabilities: cap::OURS | cap::FLAVOUR,
+            capabilities: (cap::OURS | cap::FLAVOUR) & !cap::LONG_PASSWORD,
             collation: 45,
             plugin: b"caching_sha2_password".to_vec(),
         };

@@ -50,10 +50,10 @@ pub struct MyLogin {
     greeting: Greeting,
     thread: u32,
     nonce: Option<[u8; NONCE]>,
-    offered: u32,
+    offered: u64,
     announced_plugin: Plugin,
     /// What both sides agreed on, once the client has said.
-    agreed: u32,
+    agreed: u64,
     plugin: Option<Plugin>,
     /// It named another plugin of those that came with `caching_sha2_password`.
     knows_sha2: bool,
@@ -95,7 +95,7 @@ impl Login for MyLogin {
         };
         let plugin = announced("default_authentication_plugin").map(str::as_bytes);
         let abilities = announced("capabilities").and_then(|text| text.parse().ok());
-        let abilities: u32 = abilities.unwrap_or(cap::FLAVOUR_OF_ALL);
+        let abilities: u64 = abilities.unwrap_or(cap::FLAVOUR_OF_ALL);
         let tls = if terms.tls_offered { cap::SSL } else { 0 };
         Self {
             greeting: Greeting::default(),
@@ -116,7 +116,7 @@ impl Login for MyLogin {
         }
     }
 
-    fn again(terms: Arc<LoginTerms>, abilities: u32, key: &CancelKey) -> Option<Self> {
+    fn again(terms: Arc<LoginTerms>, abilities: u64, key: &CancelKey) -> Option<Self> {
         let login = Self::new(terms);
         Some(Self { thread: key.0, offered: abilities, agreed: abilities, phase: Phase::Change, ..login })
     }
@@ -337,6 +337,9 @@ impl MyLogin {
             // OK follows.
             (Plugin::Sha2, true) => FAST_DONE,
             (Plugin::Sha2, false) if self.proof.is_empty() => return Err(self.no_entry()),
+            (Plugin::Sha2, false) if !self.private && self.terms.key_pair.is_none() => {
+                return Err(self.no_entry());
+            }
             // For users of all kinds alike, so that none is told from another.
             (Plugin::Sha2, false) => FULL_WANTED,
         };

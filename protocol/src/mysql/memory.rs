@@ -71,7 +71,7 @@ struct Prepared {
 pub struct MyMemory {
     key: CancelKey,
     reported: Vec<(String, String)>,
-    pub(super) capabilities: u32,
+    pub(super) capabilities: u64,
     pub(super) is_mariadb: bool,
     /// The schema that it signed in with; empty for none.
     pub(super) database: Box<str>,
@@ -99,7 +99,7 @@ pub struct MyMemory {
 
 impl MyMemory {
     /// The memory of a connection that has just signed in.
-    pub(super) fn signed_in(hello: &Hello, capabilities: u32, database: &str) -> Self {
+    pub(super) fn signed_in(hello: &Hello, capabilities: u64, database: &str) -> Self {
         let version = String::from_utf8_lossy(&hello.version).into_owned();
         let reported = [
             ("version", version.as_str()),

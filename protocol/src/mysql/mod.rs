@@ -87,7 +87,7 @@ impl crate::Protocol for MySql {
 
     fn encode_notice(_: &str, _: &mut Vec<u8>) {}
 
-    fn codec(abilities: u32) -> Option<Box<dyn Codec>> {
+    fn codec(abilities: u64) -> Option<Box<dyn Codec>> {
         Some(Box::new(compress::Compression::agreed(abilities)?))
     }
 

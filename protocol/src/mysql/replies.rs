@@ -333,6 +333,7 @@ impl MyTracker {
                 self.unkept += 1;
             }
             let name = self.free_name();
+            self.last_slot = name;
             let slot =
                 Slot { statement, params, types: Vec::new(), cursor: false, counted: None, long: false };
             self.slots.insert(name, slot);

@@ -30,6 +30,10 @@ pub(super) fn is_reset(request: &[u8]) -> bool {
     Command::first(request).is_some_and(|command| command.tag == command::RESET_CONNECTION && command.whole)
 }
 
+/// Bytes of a bulk EXECUTE before the types of its parameters, and the bit of its flags by which there are any.
+const BULK_FIXED: usize = 7;
+const BULK_TYPES: u8 = 128;
+
 /// Bits of an EXECUTE's flags that ask for a cursor of some kind.
 const CURSOR: u8 = 7;
 
@@ -51,8 +55,8 @@ impl MyTracker {
             let rest = |payload: &[u8]| payload.get(1..).unwrap_or_default().to_vec();
             match command.tag {
                 command::QUERY | command::STMT_PREPARE => visit(&command.text(self.has_attributes())),
-                command::STMT_EXECUTE => {
-                    if let Some(slot) = self.slots.get(&command.statement()) {
+                command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => {
+                    if let Some(slot) = self.slots.get(&self.named(&command)) {
                         visit(&slot.statement.text);
                     }
                 }
@@ -65,6 +69,14 @@ impl MyTracker {
                 command::PROCESS_KILL => visit(format!("KILL {}", command.statement()).as_bytes()),
                 _ => {}
             }
+        }
+    }
+
+    /// The client's statement that a command is about; all bits stand for the one prepared last, as MariaDB has it.
+    pub(super) fn named(&self, command: &Command<'_>) -> u32 {
+        match command.statement() {
+            u32::MAX if self.has(cap::BULK) => self.last_slot,
+            name => name,
         }
     }
 
@@ -124,12 +136,18 @@ impl MyTracker {
         let owed = match command.tag {
             command::STMT_SEND_LONG_DATA => return Ok(self.long_data(command, memory, out)),
             command::STMT_CLOSE => {
-                self.close(command.statement(), memory, out);
+                self.close(self.named(command), memory, out);
                 return Ok(Sent::Yes);
             }
             command::QUERY => return Ok(self.query(command, memory, out)),
-            command::STMT_PREPARE => return self.prepare(command, memory, out, client),
+            command::STMT_PREPARE => {
+                self.last_slot = 0;
+                return self.prepare(command, memory, out, client);
+            }
             command::STMT_EXECUTE => return self.execute(command, memory, out, client),
+            command::STMT_BULK_EXECUTE if self.has(cap::BULK) => {
+                return self.execute_bulk(command, memory, out, client);
+            }
             command::STMT_FETCH | command::STMT_RESET => {
                 return self.on_statement(command, memory, out, client);
             }
@@ -291,7 +309,7 @@ impl MyTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<Sent, Fault> {
-        let name = command.statement();
+        let name = self.named(command);
         let Some(slot) = self.slots.get(&name) else {
             return self.local(&unknown_statement(name), command, client);
         };
@@ -326,6 +344,44 @@ impl MyTracker {
         Ok(Sent::Yes)
     }
 
+    /// A statement for many rows of parameters at once. "COM_STMT_BULK_EXECUTE".
+    fn execute_bulk(
+        &mut self,
+        command: &Command<'_>,
+        memory: &mut MyMemory,
+        out: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Sent, Fault> {
+        let name = self.named(command);
+        let Some(slot) = self.slots.get(&name) else {
+            return self.local(&unknown_statement(name), command, client);
+        };
+        let statement = Arc::clone(&slot.statement);
+        let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
+        self.bring(statement.asks, memory, out);
+        let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
+        let types_end = BULK_FIXED + 2 * usize::from(slot.params);
+        match command.front.get(5..BULK_FIXED) {
+            Some([low, _]) if low & BULK_TYPES != 0 => {
+                slot.types.clear();
+                let types = command.front.get(BULK_FIXED..types_end);
+                slot.types.extend_from_slice(types.unwrap_or_default());
+                command.put_renamed(id, out);
+            }
+            Some([low, high]) if !slot.types.is_empty() => {
+                let flags = [low | BULK_TYPES, *high];
+                let payload = command.payload();
+                let rows = payload.get(BULK_FIXED..).unwrap_or_default();
+                let parts: [&[u8]; 5] = [&[command.tag], &id.to_le_bytes(), &flags, &slot.types, rows];
+                put_longer(command, &parts, slot.types.len(), out)?;
+            }
+            _ => command.put_renamed(id, out),
+        }
+        self.open = false;
+        self.owed.push_back(Owed::Results { statement: name });
+        Ok(Sent::Yes)
+    }
+
     /// A statement with counts written into it, where it asks for them.
     fn counted(&mut self, name: u32, statement: Arc<Statement>, counts: Counts) -> Arc<Statement> {
         let quoting = self.quoting();
@@ -346,7 +402,7 @@ impl MyTracker {
         out: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<Sent, Fault> {
-        let name = command.statement();
+        let name = self.named(command);
         let Some(slot) = self.slots.get_mut(&name) else {
             return self.local(&unknown_statement(name), command, client);
         };
@@ -370,7 +426,7 @@ impl MyTracker {
     }
 
     fn long_data(&mut self, command: &Command<'_>, memory: &mut MyMemory, out: &mut Vec<u8>) -> Sent {
-        let name = command.statement();
+        let name = self.named(command);
         let Some(slot) = self.slots.get(&name) else {
             // A database says nothing here and complains at the EXECUTE. What is cut must go
             // somewhere: it goes to a statement that there never is.
@@ -421,12 +477,16 @@ fn put_with_types(
         return Err(Fault::fatal(Cause::ProtocolViolation, "malformed EXECUTE"));
     };
     let id = id.to_le_bytes();
-    let parts: [&[u8]; 6] = [&[command.tag], &id, before, &[1], types, values];
+    put_longer(command, &[&[command.tag], &id, before, &[1], types, values], types.len(), out)
+}
+
+/// Appends a command of which `parts` are here, and which is longer than the client's by so many bytes.
+fn put_longer(command: &Command<'_>, parts: &[&[u8]], by: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     if command.whole {
         frame::put(out, 0, &parts.concat());
         return Ok(());
     }
-    let body = frame::head(command.frames).ok().flatten().map_or(FULL, |head| head.body) + types.len();
+    let body = frame::head(command.frames).ok().flatten().map_or(FULL, |head| head.body) + by;
     if body >= FULL {
         let message = "an EXECUTE of 16 MB or more must tell the types of its parameters";
         return Err(Fault::fatal(Cause::NotSupported, message));

@@ -24,7 +24,7 @@ const KEPT_MAX: usize = 256;
 /// See the file's head.
 #[derive(Debug)]
 pub struct MyServed {
-    abilities: u32,
+    abilities: u64,
     statements: HashMap<u32, String>,
     next_statement: u32,
     /// Whether the text that is being run is answered in binary.
@@ -34,7 +34,7 @@ pub struct MyServed {
 }
 
 impl Served for MyServed {
-    fn new(abilities: u32) -> Self {
+    fn new(abilities: u64) -> Self {
         Self { abilities, statements: HashMap::new(), next_statement: 1, running: None, sequence: 0 }
     }
 

@@ -69,12 +69,14 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub struct MyTracker {
     pub(super) registry: Arc<Registry>,
-    pub(super) abilities: u32,
+    pub(super) abilities: u64,
     initial: Arc<Vec<(String, String)>>,
     /// Bytes of the inbox that hold whole commands of the batch being gathered.
     pub(super) scanned: usize,
     pub(super) slots: HashMap<u32, Slot, foldhash::fast::RandomState>,
     pub(super) next_slot: u32,
+    /// The statement that was prepared last, if that worked.
+    pub(super) last_slot: u32,
     pub(super) owed: VecDeque<Owed>,
     /// How much of the first owed answer has come.
     pub(super) part: Part,
@@ -146,7 +148,7 @@ impl MyTracker {
         }
     }
 
-    pub(super) fn has(&self, capability: u32) -> bool {
+    pub(super) fn has(&self, capability: u64) -> bool {
         self.abilities & capability != 0
     }
 
@@ -177,6 +179,7 @@ impl Tracker for MyTracker {
             scanned: 0,
             slots: HashMap::default(),
             next_slot: 0,
+            last_slot: 0,
             owed: VecDeque::new(),
             part: Part::First,
             goes_on: false,

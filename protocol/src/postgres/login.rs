@@ -73,7 +73,7 @@ enum Proof {
 impl Login for PgLogin {
     type CancelKey = CancelKey;
 
-    fn again(_: Arc<LoginTerms>, _: u32, _: &CancelKey) -> Option<Self> {
+    fn again(_: Arc<LoginTerms>, _: u64, _: &CancelKey) -> Option<Self> {
         None
     }
 

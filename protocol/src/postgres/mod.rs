@@ -83,7 +83,7 @@ impl crate::Protocol for Postgres {
         messages::notice(message, out);
     }
 
-    fn codec(_: u32) -> Option<Box<dyn Codec>> {
+    fn codec(_: u64) -> Option<Box<dyn Codec>> {
         None
     }
 

@@ -88,7 +88,7 @@ fn malformed() -> Fault {
 }
 
 impl Served for PgServed {
-    fn new(_abilities: u32) -> Self {
+    fn new(_abilities: u64) -> Self {
         Self::default()
     }
 

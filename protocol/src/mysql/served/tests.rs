@@ -38,7 +38,7 @@ fn query(text: &str) -> Vec<u8> {
 
 /// What a client that says all this is told: of each packet its number and how it begins (K ok, E eof, X error,
 /// a number otherwise). Fed in pieces of `step` bytes.
-fn told(input: &[u8], abilities: u32, step: usize) -> String {
+fn told(input: &[u8], abilities: u64, step: usize) -> String {
     let (mut served, mut inbox, mut out) = (MyServed::new(abilities), Vec::new(), Vec::new());
     for piece in input.chunks(step) {
         inbox.extend_from_slice(piece);
