@@ -4,6 +4,7 @@
 //! addition. What others know already (lag, roles, pools) is asked when metrics are read,
 //! and kept nowhere. Labels are bounded: names from the configuration and words of the code.
 
+use crate::digests::Digests;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -58,6 +59,8 @@ struct DiscoveryLabels {
 
 /// The counters of the process.
 pub struct Metrics {
+    /// Which statements run.
+    pub digests: Arc<Digests>,
     registry: Mutex<Registry>,
     statements: Family<StatementLabels, Counter>,
     second_chances: Family<ClusterLabels, Counter>,
@@ -85,6 +88,10 @@ struct OutcomeLabels {
 pub struct Counters {
     cluster: String,
     database: String,
+    number: u32,
+    /// Bytes that came from clients, and went to them.
+    received: AtomicU64,
+    sent: AtomicU64,
     /// Microseconds that requests took.
     busy_us: AtomicU64,
     /// Requests that waited for a backend, and for how many microseconds.
@@ -133,6 +140,10 @@ pub struct Sums {
     pub waits: u64,
     /// Microseconds that they waited.
     pub waited_us: u64,
+    /// Bytes that came from clients.
+    pub received: u64,
+    /// Bytes that went to clients.
+    pub sent: u64,
 }
 
 /// What one reason to be pinned amounts to in a cluster.
@@ -157,6 +168,17 @@ impl Counters {
     /// The database's name: as in the configuration, the cluster's own on MySQL.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// Tells a database's counters from others of this process.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// So many bytes came from a client and went to it.
+    pub fn moved(&self, received: u64, sent: u64) {
+        self.received.fetch_add(received, Relaxed);
+        self.sent.fetch_add(sent, Relaxed);
     }
 
     /// A request was answered after this many microseconds.
@@ -191,6 +213,8 @@ impl Counters {
             busy_us: self.busy_us.load(Relaxed),
             waits: self.waits.load(Relaxed),
             waited_us: self.waited_us.load(Relaxed),
+            received: self.received.load(Relaxed),
+            sent: self.sent.load(Relaxed),
         }
     }
 
@@ -259,6 +283,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("splitpool");
         let new = Self {
+            digests: Arc::default(),
             statements: Family::default(),
             second_chances: Family::default(),
             pinned: Family::default(),
@@ -321,7 +346,8 @@ impl Metrics {
     /// The counters of a database of a cluster; the same ones for the same names.
     pub fn counters(&self, cluster: &str, database: &str) -> Arc<Counters> {
         let mut databases = self.databases.lock();
-        let make = || Arc::new(self.make(cluster, database));
+        let number = u32::try_from(databases.len()).unwrap_or(u32::MAX);
+        let make = || Arc::new(self.make(cluster, database, number));
         Arc::clone(databases.entry((cluster.to_owned(), database.to_owned())).or_insert_with(make))
     }
 
@@ -344,7 +370,7 @@ impl Metrics {
         })
     }
 
-    fn make(&self, name: &str, database: &str) -> Counters {
+    fn make(&self, name: &str, database: &str, number: u32) -> Counters {
         let of_database = DatabaseLabels { cluster: name.to_owned(), database: database.to_owned() };
         let of = |target: &'static str| {
             let labels = |reason: &Reason| StatementLabels {
@@ -366,6 +392,9 @@ impl Metrics {
         Counters {
             cluster: name.to_owned(),
             database: database.to_owned(),
+            number,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             busy_us: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             waited_us: AtomicU64::new(0),

@@ -6,6 +6,7 @@
 
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
+use crate::digests::Digests;
 use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
 use crate::metrics::{Counters, Metrics, Searches};
@@ -53,6 +54,8 @@ pub struct Service<P: Protocol> {
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
     pub(crate) tracer: Option<Arc<Tracer>>,
+    /// Which statements run, if that is kept.
+    pub(crate) digests: Option<Arc<Digests>>,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
     pub(crate) sequences_asked: AtomicBool,
 }
@@ -390,6 +393,7 @@ impl<P: Protocol> Running<P> {
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
             tracer: edition.tracer.clone(),
+            digests: (snapshot.general.digests.max > 0).then(|| Arc::clone(&self.metrics.digests)),
             sequences_asked: AtomicBool::new(false),
         }
     }

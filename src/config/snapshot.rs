@@ -197,6 +197,8 @@ pub struct General {
     pub log: Log,
     /// Where traces go.
     pub traces: Traces,
+    /// Which statements are kept apart.
+    pub digests: Digests,
     /// Idle time before TCP asks whether the other side lives; `None` is off.
     pub tcp_keepalive: Option<Duration>,
     /// How long sent bytes may stay unacknowledged; `None` leaves it to the kernel.
@@ -216,6 +218,15 @@ pub struct Traces {
     pub endpoint: Option<(String, u16)>,
     /// What this process is called there.
     pub service_name: String,
+}
+
+/// `[general.digests]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Statements that are told apart; 0 keeps none.
+    pub max: usize,
+    /// Bytes of each.
+    pub text_max: usize,
 }
 
 /// `[general.log]`

@@ -2,6 +2,7 @@
 
 use super::averages::Averages;
 use crate::config::{DatabaseConfig, Engine, Outcome, PoolMode, Snapshot};
+use crate::digests::{Digest, Sum};
 use crate::metrics::Counters;
 use crate::service::Latches;
 use crate::site::Client;
@@ -23,6 +24,9 @@ pub(super) struct Facts {
     pub(super) backends: Vec<Backend>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) averages: Averages,
+    pub(super) digests: Vec<Arc<Digest>>,
+    /// What is not kept apart, on replicas and on the primary.
+    pub(super) other_digests: [Sum; 2],
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of memory that the process occupies.
     pub(super) resident: u64,

@@ -146,6 +146,8 @@ impl Console {
             latches: Arc::clone(&self.latches),
             counters: self.metrics.all(),
             averages: self.averages.lock().clone(),
+            digests: self.metrics.digests.all(),
+            other_digests: self.metrics.digests.others(),
             outcomes: self.live.outcomes(),
             resident: resident(),
             uptime: self.since.elapsed(),

@@ -101,6 +101,10 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
         ],
         // From here on they are ours.
         Show::Commands => shape![Text: command right form example],
+        Show::Digests => shape![
+            Text: cluster database digest target reasons, Numeric: calls statements errors rows bytes,
+            Numeric: total_us mean_us max_us, Text: first_seen last_seen text,
+        ],
         Show::Generations => shape![Int8: generation, Text: hash outcome time, Text: detail],
         Show::Lag => shape![
             Text: cluster endpoint role, Numeric: lag_ms lag_bytes lag_transactions errant_transactions,

@@ -306,6 +306,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         held: Held::empty(),
         shown: Held::empty(),
         trace: None,
+        account: super::account::Account::default(),
         _place: place,
     })
 }

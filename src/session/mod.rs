@@ -9,6 +9,7 @@
 //! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
 //! backend on the session's behalf is in `errand.rs`.
 
+mod account;
 pub(crate) mod alarm;
 mod asked;
 mod ears;
@@ -104,6 +105,8 @@ pub struct Session<P: Protocol> {
     shown: Held,
     /// The statement that is traced, while it runs.
     trace: Option<Box<crate::traces::Open>>,
+    /// What the request under way is counted as.
+    account: account::Account,
     _place: login::Place,
 }
 
@@ -120,6 +123,9 @@ impl<P: Protocol> Session<P> {
             let ran = self.request(next).await;
             if self.trace.is_some() {
                 self.close_trace(ran.is_err());
+            }
+            if self.account.is_open() {
+                self.fail_account();
             }
             if let Err(end) = ran {
                 break end;
@@ -142,7 +148,10 @@ impl<P: Protocol> Session<P> {
     /// Between transactions a session takes up the configuration in force.
     fn renew_service(&mut self) -> Result<(), End> {
         match self.directory.service(&self.user, &self.database, self.flavour) {
-            Ok(service) => self.service = service,
+            Ok(service) => {
+                self.service = service;
+                self.account.forget();
+            }
             Err(_) => {
                 let message = "terminating connection: its user or database is no longer configured";
                 return Err(End::Fault(Fault::fatal(Cause::Terminated, message)));
@@ -212,6 +221,7 @@ impl<P: Protocol> Session<P> {
 
     /// Tells the client why, if it is still there, and leaves its backend clean or closed.
     async fn finish(&mut self, end: End) {
+        self.count_traffic();
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
             self.tracker.fault(&fatal, false, self.client.outbox.space());

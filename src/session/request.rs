@@ -69,6 +69,9 @@ impl<P: Protocol> Session<P> {
         if self.service.tracer.is_some() {
             self.open_trace(request.len);
         }
+        if self.service.digests.is_some() {
+            self.open_account(&judged, request.len, started);
+        }
         if let Some(kill) = judged.kill.filter(|_| request.whole && judged.statements == 1)
             && let Some(key) = P::numbered(kill.number)
         {
@@ -475,6 +478,7 @@ impl<P: Protocol> Session<P> {
 
     fn count(&mut self, on_primary: bool, reason: Reason) {
         self.service.counters.statement(on_primary, reason);
+        self.account.route(on_primary, reason);
         if self.trace.is_some() {
             self.trace_route(on_primary, reason);
         }

@@ -83,6 +83,11 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
+    /// Bytes that are still to be sent.
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
     /// Where whoever has something to say appends it.
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -128,11 +133,22 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     /// Its address, where a proxy in front of us told it.
     pub(crate) introduced: Option<Box<SocketAddr>>,
+    /// Bytes that came from it, and went to it, since somebody asked.
+    pub(super) received: u64,
+    pub(super) sent: u64,
 }
 
 impl Client {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: Vec::new(), outbox: Outbox::default(), ended: false, introduced: None }
+        Self {
+            stream,
+            inbox: Vec::new(),
+            outbox: Outbox::default(),
+            ended: false,
+            introduced: None,
+            received: 0,
+            sent: 0,
+        }
     }
 
     /// Where the client is, as far as anybody knows; `None` behind a Unix socket.
@@ -150,8 +166,10 @@ impl Client {
             }
             other => other,
         });
-        if let Poll::Ready(Ok(0)) = n {
-            self.ended = true;
+        match n {
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(n)) => self.received += n as u64,
+            _ => {}
         }
         n
     }
@@ -173,7 +191,15 @@ impl Client {
 
     /// Ready when everything is sent.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(&mut self.stream, cx)
+        let waiting = self.outbox.waiting();
+        let polled = self.outbox.poll_flush(&mut self.stream, cx);
+        self.sent += (waiting - self.outbox.waiting()) as u64;
+        polled
+    }
+
+    /// Bytes that came from the client, and went to it, since this was last asked.
+    pub(super) fn take_traffic(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.received), std::mem::take(&mut self.sent))
     }
 
     /// Waits until everything is sent.

@@ -102,6 +102,7 @@ pub(super) fn general(mut table: Table<'_>) -> General {
         watch_config: table.or("watch_config", true),
         log: log(table.table("log")),
         traces: traces(table.table("traces")),
+        digests: digests(table.table("digests")),
     };
     table.close();
     general
@@ -119,6 +120,15 @@ fn traces(mut table: Table<'_>) -> Traces {
     let service_name = table.or("service_name", "splitpool".to_owned());
     table.close();
     Traces { endpoint, service_name }
+}
+
+fn digests(mut table: Table<'_>) -> Digests {
+    let digests = Digests {
+        max: table.or_in("max", 1000_u32, 0..=100_000) as usize,
+        text_max: table.or_in("text_max", Size(1 << 10), Size(64)..=Size(64 << 10)).0 as usize,
+    };
+    table.close();
+    digests
 }
 
 fn log(mut table: Table<'_>) -> Log {

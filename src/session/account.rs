@@ -1,0 +1,115 @@
+//! What a request amounts to, for whoever asks which statements run: opened when it is judged, closed with its reply.
+//!
+//! A session that runs the same statement again has its entry at hand, so that counting it costs a comparison and
+//! some additions.
+
+use super::Session;
+use super::judge::Judgement;
+use crate::digests::{Digest, Ran};
+use protocol::Protocol;
+use protocol::tracker::Tracker;
+use router::Reason;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// See the file's head.
+#[derive(Default)]
+pub(super) struct Account {
+    /// The entry of what ran last.
+    digest: Option<Arc<Digest>>,
+    /// Whether a request is under way that is to be counted there.
+    is_open: bool,
+    began: Option<Instant>,
+    statements: u32,
+    on_primary: bool,
+    reason: Option<Reason>,
+}
+
+impl Account {
+    /// Whether a request is under way that is to be counted.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// It runs there.
+    pub(super) fn route(&mut self, on_primary: bool, reason: Reason) {
+        (self.on_primary, self.reason) = (on_primary, Some(reason));
+    }
+
+    /// The session may be served by something else from now on.
+    pub(super) fn forget(&mut self) {
+        self.digest = None;
+    }
+}
+
+impl<P: Protocol> Session<P> {
+    /// A request that is `judged` began then; it is the first `len` bytes of the inbox.
+    pub(super) fn open_account(&mut self, judged: &Judgement, len: usize, began: Instant) {
+        self.account.began = Some(began);
+        let number = judged.digest.number;
+        let is_known = |digest: &Arc<Digest>| digest.number == number && !digest.is_gone();
+        if !self.account.digest.as_ref().is_some_and(is_known) {
+            self.account.digest = self.find_digest(number, len);
+            // What came before was nobody's.
+            self.tracker.take_tally();
+        }
+        self.account.is_open = self.account.digest.is_some();
+        self.account.statements = judged.statements;
+        // What is refused before it is sent would have gone there.
+        self.account.route(judged.target != router::Target::Replica, judged.reason);
+    }
+
+    /// The entry of a digest that one of the request's texts has.
+    fn find_digest(&self, number: u64, len: usize) -> Option<Arc<Digest>> {
+        let (digests, router) = (self.service.digests.as_ref()?, &self.service.router);
+        let bytes = self.client.inbox.get(..len).unwrap_or_default();
+        let lexing = super::judge::lexing(self.tracker.quoting());
+        let mut found = None;
+        self.tracker.texts(bytes, &mut |text| {
+            let is_meant = || number != 0 && router.digest_number(text, lexing) == number;
+            if found.is_none() && is_meant() {
+                let make = |most| router.digest_text(text, lexing, most);
+                found = Some(digests.entry(&self.service.counters, number, make));
+            }
+        });
+        found
+    }
+
+    /// The request is over, after so many microseconds; `sent` bytes went to the client.
+    pub(super) fn settle_account(&mut self, micros: u32, sent: u64, failed: bool, now: Instant) {
+        self.account.is_open = false;
+        let tally = self.tracker.take_tally();
+        let Some(digest) = &self.account.digest else { return };
+        let failed = failed || tally.error.is_some();
+        if tally.results == 0 && !failed {
+            // It was only prepared.
+            return;
+        }
+        let ran = Ran {
+            on_primary: self.account.on_primary,
+            reason: self.account.reason.unwrap_or(Reason::Empty),
+            statements: self.account.statements,
+            micros,
+            rows: tally.rows,
+            bytes: sent,
+            failed,
+        };
+        digest.count(&ran, now);
+    }
+
+    /// The request ended without a reply from a backend that could be told of.
+    pub(super) fn fail_account(&mut self) {
+        let now = Instant::now();
+        let began = self.account.began.unwrap_or(now);
+        let micros = now.saturating_duration_since(began).as_micros();
+        let sent = self.count_traffic();
+        self.settle_account(u32::try_from(micros).unwrap_or(u32::MAX), sent, true, now);
+    }
+
+    /// Counts the bytes that came and went. Returns how many went.
+    pub(super) fn count_traffic(&mut self) -> u64 {
+        let (received, sent) = self.client.take_traffic();
+        self.service.counters.moved(received, sent);
+        sent
+    }
+}
