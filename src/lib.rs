@@ -34,5 +34,6 @@ pub mod site;
 pub mod sockets;
 pub mod supervisor;
 pub mod traces;
+pub mod violations;
 pub mod web;
 pub mod wing;

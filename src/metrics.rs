@@ -5,6 +5,7 @@
 //! and kept nowhere. Labels are bounded: names from the configuration and words of the code.
 
 use crate::digests::Digests;
+use crate::violations::Violations;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -61,6 +62,8 @@ struct DiscoveryLabels {
 pub struct Metrics {
     /// Which statements run.
     pub digests: Arc<Digests>,
+    /// Who broke a protocol.
+    pub violations: Violations,
     registry: Mutex<Registry>,
     statements: Family<StatementLabels, Counter>,
     second_chances: Family<ClusterLabels, Counter>,
@@ -284,6 +287,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("splitpool");
         let new = Self {
             digests: Arc::default(),
+            violations: Violations::default(),
             statements: Family::default(),
             second_chances: Family::default(),
             pinned: Family::default(),

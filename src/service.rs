@@ -104,7 +104,7 @@ pub struct Directory<P: Protocol> {
     /// What sessions compare with the number of the configuration that they know.
     stamp: AtomicU64,
     pub(crate) latches: Arc<Latches>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Seeds the salts of users, so that unknown ones look like known ones.
     pub(crate) mock_secret: Arc<[u8; 32]>,
     /// What a database reported when it was signed in to.

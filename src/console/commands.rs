@@ -51,6 +51,7 @@ pub(super) enum Show {
     Peers,
     Pins,
     Pools,
+    ProtocolErrors,
     Replicas,
     Routes,
     Servers,

@@ -6,6 +6,7 @@ use crate::digests::{Digest, Sum};
 use crate::metrics::Counters;
 use crate::service::Latches;
 use crate::site::Client;
+use crate::violations::{Cases, Way};
 use pool::{Card, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub(super) struct Facts {
     pub(super) digests: Vec<Arc<Digest>>,
     /// What is not kept apart, on replicas and on the primary.
     pub(super) other_digests: [Sum; 2],
+    pub(super) violations: Vec<(Way, Cases)>,
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of memory that the process occupies.
     pub(super) resident: u64,

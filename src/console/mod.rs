@@ -148,6 +148,7 @@ impl Console {
             averages: self.averages.lock().clone(),
             digests: self.metrics.digests.all(),
             other_digests: self.metrics.digests.others(),
+            violations: self.metrics.violations.all(),
             outcomes: self.live.outcomes(),
             resident: resident(),
             uptime: self.since.elapsed(),

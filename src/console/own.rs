@@ -7,6 +7,7 @@ use super::show::{Row, row};
 use super::sockets::clock;
 use super::table::{Entry, TABLE};
 use crate::digests::{Digest, Sum};
+use crate::violations::{Cases, Way};
 use pool::{EndpointView, View};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ pub(super) fn rows(show: Show, facts: &Facts) -> Option<Vec<Row>> {
         Show::Generations => generations(facts),
         Show::Lag => endpoints().map(|(view, seen)| lag(view, seen)).collect(),
         Show::Pins => pins(facts),
+        Show::ProtocolErrors => facts.violations.iter().map(violation).collect(),
         Show::Replicas => endpoints().map(|(view, seen)| replica(view, seen)).collect(),
         Show::Routes => routes(facts),
         Show::Settings => settings(facts),
@@ -168,6 +170,20 @@ fn digest_row(of: [&str; 4], sum: &Sum, [first, last]: [String; 2], text: &str) 
         first,
         last,
         text,
+    ]
+}
+
+/// Addresses are the last few, the newest first, each with its time.
+fn violation((way, cases): &(Way, Cases)) -> Row {
+    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock(*at)));
+    row![
+        way.protocol,
+        way.side.name(),
+        way.error,
+        cases.count,
+        clock(cases.first),
+        cases.last.front().map(|(at, _)| clock(*at)),
+        last.collect::<Vec<_>>().join(", "),
     ]
 }
 

@@ -113,6 +113,9 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
         Show::Pins => shape![
             Text: cluster reason, Int4: sessions, Numeric: pins refused, Text: clients,
         ],
+        Show::ProtocolErrors => shape![
+            Text: protocol side error, Numeric: count, Text: first_seen last_seen last_addresses,
+        ],
         Show::Replicas => shape![
             Text: cluster endpoint role state duty, Int4: eligible, Text: reason, Int4: weight share,
             Numeric: lag_ms lag_bytes probe_age_ms, Int4: timeline in_flight, Numeric: latency_us requests,

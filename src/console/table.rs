@@ -85,6 +85,7 @@ pub(super) const TABLE: &[Entry] = &[
     show!("PEERS", Peers),
     show!("PINS", Pins),
     show!("POOLS", Pools),
+    show!("PROTOCOL_ERRORS", ProtocolErrors),
     show!("REPLICAS", Replicas),
     show!("ROUTES", Routes),
     show!("SERVERS", Servers),

@@ -34,6 +34,7 @@ pub(crate) mod wire;
 pub use slot::{About, Registry, Slot};
 
 use crate::service::{Directory, Service};
+use crate::violations::{Side, Way, constant};
 use asked::Asked;
 use pool::{Freshness, Lease};
 use protocol::fault::Cause;
@@ -44,7 +45,7 @@ use router::Effects;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use wire::Client;
 
 /// Why a session ends.
@@ -64,6 +65,11 @@ impl From<Fault> for End {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
+}
+
+/// Where a client comes from, for people.
+fn peer(client: &Client) -> String {
+    client.stream.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
 /// See the file's head.
@@ -188,8 +194,11 @@ impl<P: Protocol> Session<P> {
             match stop {
                 Poll::Pending => {}
                 Poll::Ready(Stop::ClientGone) => return Poll::Ready(Err(End::ClientGone)),
-                Poll::Ready(_) => {
+                Poll::Ready(stop) => {
                     lease.endpoint().report_lost();
+                    if let Stop::Nonsense(error) = stop {
+                        self.note_violation(Side::Backend, error.0);
+                    }
                     self.lease = None;
                     let fault = Fault::fatal(
                         Cause::BackendLost,
@@ -222,12 +231,28 @@ impl<P: Protocol> Session<P> {
     /// Tells the client why, if it is still there, and leaves its backend clean or closed.
     async fn finish(&mut self, end: End) {
         self.count_traffic();
+        if let End::Fault(fault) = &end
+            && fault.cause == Cause::ProtocolViolation
+        {
+            self.note_violation(Side::Client, constant(&fault.message));
+        }
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
             self.tracker.fault(&fatal, false, self.client.outbox.space());
             self.say_goodbye().await;
         }
         self.abandon_lease(matches!(end, End::Goodbye | End::SignIn(_))).await;
+    }
+
+    /// Somebody broke the protocol.
+    fn note_violation(&self, side: Side, error: &'static str) {
+        let address = match (side, &self.lease) {
+            (Side::Backend, Some(lease)) => lease.endpoint().address.to_string(),
+            (Side::Backend, None) => String::new(),
+            (Side::Client, _) => peer(&self.client),
+        };
+        let way = Way { protocol: P::NAME, side, error };
+        self.directory.metrics.violations.note(way, address, SystemTime::now());
     }
 
     /// Sends what is left for the client and closes, all within a moment.

@@ -11,6 +11,7 @@ use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::slot::Killed;
 use super::{End, Session};
+use crate::violations::{Side, constant};
 use pool::{Consistency, EndpointId, Freshness, Landed, LeaseError, Leased, Need, Want};
 use protocol::fault::Cause;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
@@ -330,6 +331,7 @@ impl<P: Protocol> Session<P> {
                 Stop::BackendLost { torn, .. } => return self.report_loss(torn, request, kept).await,
                 Stop::Nonsense(error) => {
                     tracing::error!(%error, "a backend broke the protocol");
+                    self.note_violation(Side::Backend, error.0);
                     self.lose_lease();
                     let fault = Fault::fatal(Cause::BackendNonsense, "the database broke its protocol");
                     return Err(End::Fault(fault));
@@ -422,6 +424,9 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn refuse(&mut self, fault: Fault, request: Request) -> Result<(), End> {
         if !request.whole || fault.severity == protocol::Severity::Fatal {
             return Err(End::Fault(fault));
+        }
+        if fault.cause == Cause::BackendNonsense {
+            self.note_violation(Side::Backend, constant(&fault.message));
         }
         self.tracker.rewind();
         self.client.consume(request.len);
