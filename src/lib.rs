@@ -32,6 +32,7 @@ pub mod service;
 pub mod session;
 pub mod site;
 pub mod sockets;
+pub mod statement_log;
 pub mod supervisor;
 pub mod traces;
 pub mod violations;

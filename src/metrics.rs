@@ -79,6 +79,7 @@ pub struct Metrics {
     generation: Gauge,
     reloads: Family<OutcomeLabels, Counter>,
     spans: Family<OutcomeLabels, Counter>,
+    logged: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -302,6 +303,7 @@ impl Default for Metrics {
             generation: Gauge::default(),
             reloads: Family::default(),
             spans: Family::default(),
+            logged: Family::default(),
             registry: Mutex::default(),
         };
         registry.register("statements", "Requests by where they ran and why", new.statements.clone());
@@ -341,6 +343,11 @@ impl Default for Metrics {
             new.generation.clone(),
         );
         registry.register("config_reloads", "Reloads by outcome", new.reloads.clone());
+        registry.register(
+            "statement_log_lines",
+            "Lines of the statement log by what became of them",
+            new.logged.clone(),
+        );
         registry.register("spans", "Spans of traces by what became of them", new.spans.clone());
         Self { registry: Mutex::new(registry), ..new }
     }
@@ -422,6 +429,11 @@ impl Metrics {
     /// Spans were sent, or dropped.
     pub fn spans(&self, outcome: &'static str, count: usize) {
         self.spans.get_or_create(&OutcomeLabels { outcome }).inc_by(count as u64);
+    }
+
+    /// Lines of the statement log were written, or not.
+    pub fn logged(&self, outcome: &'static str, count: usize) {
+        self.logged.get_or_create(&OutcomeLabels { outcome }).inc_by(count as u64);
     }
 
     /// Everything, as Prometheus reads it. `sessions` are the clients now; `rest` is appended

@@ -11,6 +11,7 @@ use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
 use crate::metrics::{Counters, Metrics, Searches};
 use crate::session::alarm::Bounds;
+use crate::statement_log::StatementLog;
 use crate::traces::Tracer;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -56,6 +57,7 @@ pub struct Service<P: Protocol> {
     pub(crate) tracer: Option<Arc<Tracer>>,
     /// Which statements run, if that is kept.
     pub(crate) digests: Option<Arc<Digests>>,
+    pub(crate) statement_log: Option<Arc<StatementLog>>,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
     pub(crate) sequences_asked: AtomicBool,
 }
@@ -92,6 +94,7 @@ struct Edition<P: Protocol> {
     snapshot: Arc<Snapshot>,
     clusters: BTreeMap<String, Arc<Running<P>>>,
     tracer: Option<Arc<Tracer>>,
+    statement_log: Option<Arc<StatementLog>>,
     services: Mutex<Services<P>>,
     verifiers: Mutex<HashMap<String, Arc<Verifier>>>,
 }
@@ -275,7 +278,19 @@ impl<P: Protocol> Edition<P> {
         }
         let tracer = before.and_then(|before| before.tracer.as_ref());
         let tracer = Tracer::start(&snapshot.general.traces, tracer, metrics);
-        Ok(Self { snapshot, clusters, tracer, services: Mutex::default(), verifiers: Mutex::default() })
+        let log = before.and_then(|before| before.statement_log.as_ref());
+        let statement_log = match clusters.is_empty() {
+            true => None,
+            false => StatementLog::start(&snapshot.general.statement_log, log, metrics),
+        };
+        Ok(Self {
+            snapshot,
+            clusters,
+            tracer,
+            statement_log,
+            services: Mutex::default(),
+            verifiers: Mutex::default(),
+        })
     }
 
     fn service(
@@ -394,6 +409,7 @@ impl<P: Protocol> Running<P> {
             welcomes: welcome::Welcomes::default(),
             tracer: edition.tracer.clone(),
             digests: (snapshot.general.digests.max > 0).then(|| Arc::clone(&self.metrics.digests)),
+            statement_log: edition.statement_log.clone(),
             sequences_asked: AtomicBool::new(false),
         }
     }

@@ -6,11 +6,13 @@
 use super::Session;
 use super::judge::Judgement;
 use crate::digests::{Digest, Ran};
+use crate::statement_log::Record;
+use crate::traces::Parent;
 use protocol::Protocol;
-use protocol::tracker::Tracker;
+use protocol::tracker::{Tracker, TxnStatus};
 use router::Reason;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// See the file's head.
 #[derive(Default)]
@@ -23,6 +25,20 @@ pub(super) struct Account {
     statements: u32,
     on_primary: bool,
     reason: Option<Reason>,
+    /// What else is told of it, if statements are logged.
+    notes: Option<Box<Notes>>,
+}
+
+/// What a line of the statement log tells beside.
+struct Notes {
+    /// Where it stood in its transaction.
+    transaction: TxnStatus,
+    /// The trace that it is part of.
+    trace: Option<[u8; 16]>,
+    /// What was sent, if that is wanted.
+    text: Vec<u8>,
+    /// Draws samples; never 0.
+    luck: u32,
 }
 
 impl Account {
@@ -55,6 +71,9 @@ impl<P: Protocol> Session<P> {
         }
         self.account.is_open = self.account.digest.is_some();
         self.account.statements = judged.statements;
+        if self.service.statement_log.is_some() {
+            self.take_notes(len);
+        }
         // What is refused before it is sent would have gone there.
         self.account.route(judged.target != router::Target::Replica, judged.reason);
     }
@@ -95,6 +114,77 @@ impl<P: Protocol> Session<P> {
             failed,
         };
         digest.count(&ran, now);
+        if self.service.statement_log.is_some() {
+            self.log_statement(&ran, tally.error);
+        }
+    }
+
+    /// Keeps what will not be there any more when the request is over.
+    fn take_notes(&mut self, len: usize) {
+        let Some(log) = &self.service.statement_log else { return };
+        let seed = self.slot.about.id.wrapping_mul(0x9e37_79b9) | 1;
+        let new =
+            || Box::new(Notes { transaction: TxnStatus::Idle, trace: None, text: Vec::new(), luck: seed });
+        let notes = self.account.notes.get_or_insert_with(new);
+        notes.transaction = self.tracker.txn();
+        notes.trace = None;
+        notes.text.clear();
+        let most = log.literals();
+        let bytes = self.client.inbox.get(..len).unwrap_or_default();
+        self.tracker.texts(bytes, &mut |text| {
+            notes.trace = notes.trace.or_else(|| Parent::in_comment(text).map(|parent| parent.trace));
+            if let Some(most) = most.filter(|_| !text.is_empty()) {
+                if !notes.text.is_empty() {
+                    notes.text.extend_from_slice(b"; ");
+                }
+                let room = most.saturating_sub(notes.text.len());
+                notes.text.extend_from_slice(text.get(..room).unwrap_or(text));
+                notes.text.truncate(most);
+            }
+        });
+    }
+
+    /// Logs what ran, if it is one of those that are logged.
+    fn log_statement(&mut self, ran: &Ran, error: Option<[u8; 5]>) {
+        let (Some(log), Some(digest)) = (&self.service.statement_log, &self.account.digest) else { return };
+        let Some(notes) = &mut self.account.notes else { return };
+        // Marsaglia's xorshift.
+        notes.luck ^= notes.luck << 13;
+        notes.luck ^= notes.luck >> 17;
+        notes.luck ^= notes.luck << 5;
+        let Some(because) = log.wants(ran.micros, notes.luck) else { return };
+        let text = match log.literals() {
+            Some(_) => String::from_utf8_lossy(&notes.text).into_owned(),
+            None => digest.text.to_string(),
+        };
+        log.log(Record {
+            at: SystemTime::now(),
+            because,
+            user: self.user.to_string(),
+            cluster: digest.of.cluster().to_owned(),
+            database: self.service.domain.to_string(),
+            client: super::peer(&self.client),
+            on_primary: ran.on_primary,
+            endpoint: self
+                .lease
+                .as_ref()
+                .map(|lease| lease.endpoint().address.to_string())
+                .unwrap_or_default(),
+            reason: ran.reason,
+            transaction: match notes.transaction {
+                TxnStatus::Idle => "idle",
+                TxnStatus::Open => "open",
+                TxnStatus::Failed => "failed",
+            },
+            micros: ran.micros,
+            statements: ran.statements,
+            rows: ran.rows,
+            bytes: ran.bytes,
+            error: error.map(|code| String::from_utf8_lossy(&code).into_owned()),
+            trace: notes.trace,
+            digest: digest.number,
+            text,
+        });
     }
 
     /// The request ended without a reply from a backend that could be told of.
