@@ -252,6 +252,11 @@ impl Digests {
         found
     }
 
+    /// The entry of the digest `number` of a database, if there is one.
+    pub fn find(&self, of: &Counters, number: u64) -> Option<Arc<Digest>> {
+        self.table.get(&(of.number(), number))
+    }
+
     /// All that are kept, in no order.
     pub fn all(&self) -> Vec<Arc<Digest>> {
         self.table.iter().map(|(_, digest)| digest).collect()

@@ -3,6 +3,7 @@
 //! Ways are sentences of the code, never what was sent. Bounded: so many ways, and of each the last few.
 
 use parking_lot::Mutex;
+use protocol::Fault;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
@@ -87,9 +88,9 @@ impl Violations {
     }
 }
 
-/// A sentence that is part of the code; one that was made up may hold anything.
-pub fn constant(message: &Cow<'static, str>) -> &'static str {
-    match message {
+/// The fault's sentence if it is part of the code; one that was made up may hold anything.
+pub fn constant(fault: &Fault) -> &'static str {
+    match fault.message {
         Cow::Borrowed(message) => message,
         Cow::Owned(_) => "a sign-in that is not understood",
     }

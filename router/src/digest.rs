@@ -8,6 +8,7 @@
 
 use crate::list::Lists;
 use crate::piece::{Piece, Pieces};
+use crate::table::{NameHash, Names};
 use crate::words::{Verb, is, is_any, verb};
 use crate::{Dialect, Lexing};
 use std::cell::Cell;
@@ -211,13 +212,17 @@ impl Digest<'_> {
         if matches!(self.mode, Mode::Setting { assigned: true }) {
             return self.value();
         }
-        let literal = is_any(word, &[b"null", b"true", b"false"]);
-        if literal && matches!(self.last, Last::Operator | Last::Open | Last::Comma) {
+        let literal = matches!(self.last, Last::Operator | Last::Open | Last::Comma);
+        if literal && is_any(word, &[b"null", b"true", b"false"]) {
             return self.value();
         }
-        let keyword = is_any(word, KEYWORDS);
-        self.space(if keyword { Last::Keyword } else { Last::Name });
+        self.space(Last::Name);
+        let from = self.out.len();
         self.out.extend(word.iter().map(u8::to_ascii_lowercase));
+        let folded = self.out.get(from..).unwrap_or_default();
+        if KEYWORDS.contains(NameHash::of(folded), folded) {
+            self.last = Last::Keyword;
+        }
         self.lists.word(word, self.out.len());
         self.heed(word);
     }
@@ -329,45 +334,14 @@ impl Digest<'_> {
 }
 
 /// Behind these a sign belongs to a value, and a parenthesis is no call.
-const KEYWORDS: &[&[u8]] = &[
-    b"select",
-    b"where",
-    b"and",
-    b"or",
-    b"not",
-    b"limit",
-    b"offset",
-    b"then",
-    b"else",
-    b"when",
-    b"values",
-    b"value",
-    b"in",
-    b"between",
-    b"returning",
-    b"by",
-    b"set",
-    b"like",
-    b"ilike",
-    b"from",
-    b"join",
-    b"on",
-    b"as",
-    b"using",
-    b"over",
-    b"union",
-    b"all",
-    b"into",
-    b"with",
-    b"exists",
-    b"is",
-    b"case",
-    b"distinct",
-    b"having",
-    b"filter",
-    b"to",
-    b"except",
-    b"intersect",
+static KEYWORDS: Names<128> = Names::new(&KEYWORD_NAMES);
+
+#[rustfmt::skip]
+const KEYWORD_NAMES: [&str; 38] = [
+    "select", "where", "and", "or", "not", "limit", "offset", "then", "else", "when", "values", "value",
+    "in", "between", "returning", "by", "set", "like", "ilike", "from", "join", "on", "as", "using",
+    "over", "union", "all", "into", "with", "exists", "is", "case", "distinct", "having", "filter", "to",
+    "except", "intersect",
 ];
 
 /// Objects whose definitions have nothing to do with users.

@@ -14,7 +14,9 @@ use crate::shape::Shape;
 use crate::statement::{self, Statement};
 use crate::touch;
 use crate::words::{self, Verb};
-use crate::{Context, Effects, Kind, Mention, Plan, Reason, Route, Rule, Target, decide, digest, mysql, parse};
+use crate::{
+    Context, Effects, Kind, Mention, Plan, Reason, Route, Rule, Target, decide, digest, mysql, parse,
+};
 
 /// Whose SQL is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

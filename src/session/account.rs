@@ -81,11 +81,17 @@ impl<P: Protocol> Session<P> {
     /// The entry of a digest that one of the request's texts has.
     fn find_digest(&self, number: u64, len: usize) -> Option<Arc<Digest>> {
         let (digests, router) = (self.service.digests.as_ref()?, &self.service.router);
+        if number == 0 {
+            return None;
+        }
+        if let Some(found) = digests.find(&self.service.counters, number) {
+            return Some(found);
+        }
         let bytes = self.client.inbox.get(..len).unwrap_or_default();
         let lexing = super::judge::lexing(self.tracker.quoting());
         let mut found = None;
         self.tracker.texts(bytes, &mut |text| {
-            let is_meant = || number != 0 && router.digest_number(text, lexing) == number;
+            let is_meant = || router.digest_number(text, lexing) == number;
             if found.is_none() && is_meant() {
                 let make = |most| router.digest_text(text, lexing, most);
                 found = Some(digests.entry(&self.service.counters, number, make));
@@ -132,7 +138,10 @@ impl<P: Protocol> Session<P> {
         let most = log.literals();
         let bytes = self.client.inbox.get(..len).unwrap_or_default();
         self.tracker.texts(bytes, &mut |text| {
-            notes.trace = notes.trace.or_else(|| Parent::in_comment(text).map(|parent| parent.trace));
+            // Most have no comment, which is soon seen.
+            if notes.trace.is_none() && memchr::memchr(b'*', text).is_some() {
+                notes.trace = Parent::in_comment(text).map(|parent| parent.trace);
+            }
             if let Some(most) = most.filter(|_| !text.is_empty()) {
                 if !notes.text.is_empty() {
                     notes.text.extend_from_slice(b"; ");

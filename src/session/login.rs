@@ -249,7 +249,7 @@ async fn turn_down<P: Protocol>(
     fault: &Fault,
 ) -> Option<(Client, P::Login)> {
     if fault.cause == Cause::ProtocolViolation {
-        let way = Way { protocol: P::NAME, side: Side::Client, error: constant(&fault.message) };
+        let way = Way { protocol: P::NAME, side: Side::Client, error: constant(fault) };
         gate.directory.metrics.violations.note(way, super::peer(&client), SystemTime::now());
     }
     tell(client, login, fault).await

@@ -69,7 +69,7 @@ impl From<Fault> for End {
 
 /// Where a client comes from, for people.
 fn peer(client: &Client) -> String {
-    client.stream.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
+    client.address().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
 /// See the file's head.
@@ -234,7 +234,7 @@ impl<P: Protocol> Session<P> {
         if let End::Fault(fault) = &end
             && fault.cause == Cause::ProtocolViolation
         {
-            self.note_violation(Side::Client, constant(&fault.message));
+            self.note_violation(Side::Client, constant(fault));
         }
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };

@@ -426,7 +426,7 @@ impl<P: Protocol> Session<P> {
             return Err(End::Fault(fault));
         }
         if fault.cause == Cause::BackendNonsense {
-            self.note_violation(Side::Backend, constant(&fault.message));
+            self.note_violation(Side::Backend, constant(&fault));
         }
         self.tracker.rewind();
         self.client.consume(request.len);
