@@ -8,11 +8,13 @@ mod history;
 mod verdict;
 
 use crate::config::Snapshot;
+use crate::digests::{Digest, Digests, Sum};
 use crate::http::Facts;
 use history::History;
 use parking_lot::Mutex;
 use pool::{EndpointView, View};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +27,9 @@ const PACE: Duration = Duration::from_secs(1);
 
 /// Events that are kept.
 const EVENTS_MAX: usize = 100;
+
+/// Statements of a cluster that are shown.
+const SLOWEST_MAX: usize = 10;
 
 /// What the dashboard remembers.
 pub struct Dashboard {
@@ -169,7 +174,27 @@ fn cluster(view: &View, facts: &Facts, snapshot: &Snapshot, history: &History) -
         "consistency": config.map(|config| config.consistency.to_string()),
         "max_lag": config.map(|config| config.max_lag.as_secs_f64()),
         "endpoints": endpoints, "pools": pools, "statements": statements, "pins": pins,
+        "digests": slowest(&view.name, &facts.metrics.digests),
+        "digests_kept": facts.metrics.digests.are_kept(),
     })
+}
+
+/// Those of a cluster's statements that took the most time, without their values.
+fn slowest(cluster: &str, digests: &Digests) -> Vec<Value> {
+    let mut all = Vec::new();
+    for digest in digests.all().into_iter().filter(|digest| digest.of.cluster() == cluster) {
+        let sums = ["replica", "primary"].into_iter().zip(digest.sums());
+        all.extend(sums.filter(|(_, sum)| sum.calls > 0).map(|(at, sum)| (Arc::clone(&digest), at, sum)));
+    }
+    all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
+    let one = |(digest, target, sum): &(Arc<Digest>, &str, Sum)| {
+        json!({
+            "digest": format!("{:016x}", digest.number), "text": digest.text, "database": digest.of.database(),
+            "target": target, "reasons": sum.reasons().collect::<Vec<_>>(), "calls": sum.calls, "errors": sum.errors,
+            "rows": sum.rows, "bytes": sum.bytes, "total_us": sum.total_us, "max_us": sum.max_us,
+        })
+    };
+    all.iter().take(SLOWEST_MAX).map(one).collect()
 }
 
 fn endpoint(cluster: &str, seen: &EndpointView, history: &History) -> Value {

@@ -5,12 +5,11 @@
 
 use crate::config::Snapshot;
 use crate::console::domains;
-use crate::metrics::Counters;
+use crate::metrics::Metrics;
 use crate::service::Latches;
 use pool::{EndpointView, Histogram, Role, View};
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -73,7 +72,7 @@ impl Families {
 }
 
 /// What the configuration in force and its clusters come to, in OpenMetrics' format.
-pub fn text(snapshot: &Snapshot, latches: &Latches, counters: &[Arc<Counters>], views: &[View]) -> String {
+pub fn text(snapshot: &Snapshot, latches: &Latches, metrics: &Metrics, views: &[View]) -> String {
     let mut families = Families::default();
     let hash = format!("hash=\"{:016x}\"", snapshot.hash);
     families.gauge("config_info", "1 for the hash of the settings in force, secrets left out", &hash, 1);
@@ -84,12 +83,16 @@ pub fn text(snapshot: &Snapshot, latches: &Latches, counters: &[Arc<Counters>], 
         let disabled = u8::from(latches.is_disabled(domain.name));
         families.gauge("database_disabled", "Whether an operator lets no new clients in", &labels, disabled);
     }
-    for of in counters {
+    for of in &metrics.all() {
         let (cluster, database) = (escape(of.cluster()), escape(of.database()));
         let labels = format!("cluster=\"{cluster}\",database=\"{database}\"");
-        let taken = Duration::from_micros(of.sums().busy_us).as_secs_f64();
+        let sums = of.sums();
+        let taken = Duration::from_micros(sums.busy_us).as_secs_f64();
         families.counter("request_seconds", "How long requests took in all", &labels, taken);
+        families.counter("received_bytes", "Bytes that came from clients", &labels, sums.received);
+        families.counter("sent_bytes", "Bytes that went to clients", &labels, sums.sent);
     }
+    statements(&mut families, metrics);
     for view in views {
         cluster(&mut families, view);
         for seen in &view.endpoints {
@@ -97,6 +100,17 @@ pub fn text(snapshot: &Snapshot, latches: &Latches, counters: &[Arc<Counters>], 
         }
     }
     families.text()
+}
+
+/// How many are told apart, not which they are: texts are no labels.
+fn statements(families: &mut Families, metrics: &Metrics) {
+    let digests = &metrics.digests;
+    families.gauge("digests", "Statements that are told apart", "", digests.len());
+    families.counter("digests_evicted", "Statements that made room for others", "", digests.evicted());
+    for ((protocol, side), count) in metrics.violations.sums() {
+        let labels = format!("protocol=\"{protocol}\",side=\"{side}\"");
+        families.counter("protocol_errors", "Breaches of a protocol, by who did it", &labels, count);
+    }
 }
 
 fn cluster(families: &mut Families, view: &View) {

@@ -135,7 +135,7 @@ async fn answer(request: &Request<Incoming>, peer: IpAddr, facts: &Facts) -> Res
 
 /// Everything that is counted, as Prometheus asks for it; the older format for whoever does not say.
 fn metrics(request: &Request<Incoming>, facts: &Facts) -> Response<Full<Bytes>> {
-    let rest = exposition::text(&facts.live.peek(), &facts.latches, &facts.metrics.all(), &facts.views());
+    let rest = exposition::text(&facts.live.peek(), &facts.latches, &facts.metrics, &facts.views());
     let text = facts.metrics.text(facts.clients(), &rest);
     let accepted = request.headers().get_all(header::ACCEPT).iter();
     let open = accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains(OPEN_METRICS));

@@ -4,6 +4,8 @@
 //! addition. What others know already (lag, roles, pools) is asked when metrics are read,
 //! and kept nowhere. Labels are bounded: names from the configuration and words of the code.
 
+use crate::digests::Digests;
+use crate::violations::Violations;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -58,6 +60,10 @@ struct DiscoveryLabels {
 
 /// The counters of the process.
 pub struct Metrics {
+    /// Which statements run.
+    pub digests: Arc<Digests>,
+    /// Who broke a protocol.
+    pub violations: Violations,
     registry: Mutex<Registry>,
     statements: Family<StatementLabels, Counter>,
     second_chances: Family<ClusterLabels, Counter>,
@@ -73,6 +79,7 @@ pub struct Metrics {
     generation: Gauge,
     reloads: Family<OutcomeLabels, Counter>,
     spans: Family<OutcomeLabels, Counter>,
+    logged: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -85,6 +92,10 @@ struct OutcomeLabels {
 pub struct Counters {
     cluster: String,
     database: String,
+    number: u32,
+    /// Bytes that came from clients, and went to them.
+    received: AtomicU64,
+    sent: AtomicU64,
     /// Microseconds that requests took.
     busy_us: AtomicU64,
     /// Requests that waited for a backend, and for how many microseconds.
@@ -133,6 +144,10 @@ pub struct Sums {
     pub waits: u64,
     /// Microseconds that they waited.
     pub waited_us: u64,
+    /// Bytes that came from clients.
+    pub received: u64,
+    /// Bytes that went to clients.
+    pub sent: u64,
 }
 
 /// What one reason to be pinned amounts to in a cluster.
@@ -157,6 +172,17 @@ impl Counters {
     /// The database's name: as in the configuration, the cluster's own on MySQL.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// Tells a database's counters from others of this process.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// So many bytes came from a client and went to it.
+    pub fn moved(&self, received: u64, sent: u64) {
+        self.received.fetch_add(received, Relaxed);
+        self.sent.fetch_add(sent, Relaxed);
     }
 
     /// A request was answered after this many microseconds.
@@ -191,6 +217,8 @@ impl Counters {
             busy_us: self.busy_us.load(Relaxed),
             waits: self.waits.load(Relaxed),
             waited_us: self.waited_us.load(Relaxed),
+            received: self.received.load(Relaxed),
+            sent: self.sent.load(Relaxed),
         }
     }
 
@@ -259,6 +287,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("splitpool");
         let new = Self {
+            digests: Arc::default(),
+            violations: Violations::default(),
             statements: Family::default(),
             second_chances: Family::default(),
             pinned: Family::default(),
@@ -273,6 +303,7 @@ impl Default for Metrics {
             generation: Gauge::default(),
             reloads: Family::default(),
             spans: Family::default(),
+            logged: Family::default(),
             registry: Mutex::default(),
         };
         registry.register("statements", "Requests by where they ran and why", new.statements.clone());
@@ -312,6 +343,11 @@ impl Default for Metrics {
             new.generation.clone(),
         );
         registry.register("config_reloads", "Reloads by outcome", new.reloads.clone());
+        registry.register(
+            "statement_log_lines",
+            "Lines of the statement log by what became of them",
+            new.logged.clone(),
+        );
         registry.register("spans", "Spans of traces by what became of them", new.spans.clone());
         Self { registry: Mutex::new(registry), ..new }
     }
@@ -321,7 +357,8 @@ impl Metrics {
     /// The counters of a database of a cluster; the same ones for the same names.
     pub fn counters(&self, cluster: &str, database: &str) -> Arc<Counters> {
         let mut databases = self.databases.lock();
-        let make = || Arc::new(self.make(cluster, database));
+        let number = u32::try_from(databases.len()).unwrap_or(u32::MAX);
+        let make = || Arc::new(self.make(cluster, database, number));
         Arc::clone(databases.entry((cluster.to_owned(), database.to_owned())).or_insert_with(make))
     }
 
@@ -344,7 +381,7 @@ impl Metrics {
         })
     }
 
-    fn make(&self, name: &str, database: &str) -> Counters {
+    fn make(&self, name: &str, database: &str, number: u32) -> Counters {
         let of_database = DatabaseLabels { cluster: name.to_owned(), database: database.to_owned() };
         let of = |target: &'static str| {
             let labels = |reason: &Reason| StatementLabels {
@@ -366,6 +403,9 @@ impl Metrics {
         Counters {
             cluster: name.to_owned(),
             database: database.to_owned(),
+            number,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             busy_us: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             waited_us: AtomicU64::new(0),
@@ -389,6 +429,11 @@ impl Metrics {
     /// Spans were sent, or dropped.
     pub fn spans(&self, outcome: &'static str, count: usize) {
         self.spans.get_or_create(&OutcomeLabels { outcome }).inc_by(count as u64);
+    }
+
+    /// Lines of the statement log were written, or not.
+    pub fn logged(&self, outcome: &'static str, count: usize) {
+        self.logged.get_or_create(&OutcomeLabels { outcome }).inc_by(count as u64);
     }
 
     /// Everything, as Prometheus reads it. `sessions` are the clients now; `rest` is appended

@@ -121,6 +121,7 @@ struct Program {
 async fn serve(live: Arc<Live>, log: Log, inherited: Inherited) -> Result<(), String> {
     let snapshot = live.current();
     let metrics = Arc::new(Metrics::default());
+    keep_digests(&metrics, &snapshot);
     let peers = Arc::new(Peers::new(&snapshot).await);
     let shared = Shared::default();
     let postgres = Wing::start(Trade::POSTGRES, &snapshot, &metrics, &peers, &shared)?;
@@ -288,6 +289,7 @@ impl Program {
         self.mysql.apply(snapshot)?;
         self.places.resize(snapshot.general.max_clients);
         self.log.apply(&snapshot.general.log);
+        keep_digests(&self.metrics, snapshot);
         Ok(())
     }
 
@@ -345,6 +347,12 @@ impl Program {
             tracing::warn!(clients = self.clients(), "clients were still in a transaction and are cut off");
         }
     }
+}
+
+/// As many statements are told apart as the configuration says.
+fn keep_digests(metrics: &Metrics, snapshot: &Snapshot) {
+    let digests = &snapshot.general.digests;
+    metrics.digests.resize(digests.max, digests.text_max);
 }
 
 /// What came of a reload, for people.

@@ -6,10 +6,12 @@
 
 use crate::catalog::Catalogs;
 use crate::config::{self, ClusterConfig, PoolMode, Snapshot, UserConfig};
+use crate::digests::Digests;
 use crate::discovery::Members;
 use crate::hub::{Hub, Hubs};
 use crate::metrics::{Counters, Metrics, Searches};
 use crate::session::alarm::Bounds;
+use crate::statement_log::StatementLog;
 use crate::traces::Tracer;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -53,6 +55,9 @@ pub struct Service<P: Protocol> {
     pub(crate) gather_max: usize,
     pub(crate) welcomes: welcome::Welcomes,
     pub(crate) tracer: Option<Arc<Tracer>>,
+    /// Which statements run, if that is kept.
+    pub(crate) digests: Option<Arc<Digests>>,
+    pub(crate) statement_log: Option<Arc<StatementLog>>,
     /// Some session has asked for `currval` or `lastval` in another transaction than it used a sequence in.
     pub(crate) sequences_asked: AtomicBool,
 }
@@ -89,6 +94,7 @@ struct Edition<P: Protocol> {
     snapshot: Arc<Snapshot>,
     clusters: BTreeMap<String, Arc<Running<P>>>,
     tracer: Option<Arc<Tracer>>,
+    statement_log: Option<Arc<StatementLog>>,
     services: Mutex<Services<P>>,
     verifiers: Mutex<HashMap<String, Arc<Verifier>>>,
 }
@@ -101,7 +107,7 @@ pub struct Directory<P: Protocol> {
     /// What sessions compare with the number of the configuration that they know.
     stamp: AtomicU64,
     pub(crate) latches: Arc<Latches>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Seeds the salts of users, so that unknown ones look like known ones.
     pub(crate) mock_secret: Arc<[u8; 32]>,
     /// What a database reported when it was signed in to.
@@ -272,7 +278,19 @@ impl<P: Protocol> Edition<P> {
         }
         let tracer = before.and_then(|before| before.tracer.as_ref());
         let tracer = Tracer::start(&snapshot.general.traces, tracer, metrics);
-        Ok(Self { snapshot, clusters, tracer, services: Mutex::default(), verifiers: Mutex::default() })
+        let log = before.and_then(|before| before.statement_log.as_ref());
+        let statement_log = match clusters.is_empty() {
+            true => None,
+            false => StatementLog::start(&snapshot.general.statement_log, log, metrics),
+        };
+        Ok(Self {
+            snapshot,
+            clusters,
+            tracer,
+            statement_log,
+            services: Mutex::default(),
+            verifiers: Mutex::default(),
+        })
     }
 
     fn service(
@@ -390,6 +408,8 @@ impl<P: Protocol> Running<P> {
             gather_max: snapshot.general.request_buffer_max,
             welcomes: welcome::Welcomes::default(),
             tracer: edition.tracer.clone(),
+            digests: (snapshot.general.digests.max > 0).then(|| Arc::clone(&self.metrics.digests)),
+            statement_log: edition.statement_log.clone(),
             sequences_asked: AtomicBool::new(false),
         }
     }

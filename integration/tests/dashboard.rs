@@ -70,6 +70,15 @@ fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
         pinned.query("SELECT 1").ok();
         stage.proxy.session().query("SELECT count(*) FROM pg_class").ok();
     }
+    // As long as statements come, and as slow.
+    let mut slow = stage.proxy.session();
+    slow.query("SELECT pg_sleep(0.25), 'a text with <b>marks</b> & more' AS \"<i>a name</i>\"").ok();
+    slow.execute(
+        "SELECT relname FROM pg_class WHERE relkind = ANY (ARRAY['r', 'i']) AND relname LIKE $1",
+        &["pg%"],
+    )
+    .ok();
+    slow.query("UPDATE pg_class SET relname = 'x' WHERE relname = 'there is no such table' AND 1/0 = 1");
     let page = chromium(&url, &["--dump-dom"]);
     let verdict = text_of(&page, "id=\"verdict\"");
     assert!(verdict.contains("All is well: 1 cluster, 2 of 2 replicas take reads."), "{verdict}");
@@ -81,6 +90,11 @@ fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
     {
         assert!(page.contains(shown), "{shown} is not in {page}");
     }
+    // Statements are shown without their values, and as text whatever is in them.
+    let slowest = page.split_once("Statements that took the most time").expect("the section is there").1;
+    let wanted = "select pg_sleep(?), ? as \"&lt;i&gt;a name&lt;/i&gt;\"</code>";
+    assert!(slowest.contains(wanted), "{slowest}");
+    assert!(slowest.contains("select count(*) from pg_class") && !page.contains("marks"), "{slowest}");
     // A rate takes two answers: the page goes on asking without being loaded again.
     assert!(page.matches("/s<").count() > 1, "no rate is shown");
     // A replica that lags is named, and so is a file that is refused.
@@ -99,8 +113,8 @@ fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
     let verdict = text_of(&page, "id=\"verdict\"");
     assert!(verdict.contains("1 of 2 replicas take reads") && verdict.contains("not valid"), "{verdict}");
     assert!(page.contains("takes no reads, lagging"), "the event is not in {page}");
-    picture(&url, "wide", "1200,1500", false);
-    picture(&url, "phone-dark", "500,1800", true);
+    picture(&url, "wide", "1200,1900", false);
+    picture(&url, "phone-dark", "500,2400", true);
 }
 
 /// Status and body of a request with a method, from an address of this machine's.

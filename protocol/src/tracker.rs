@@ -87,6 +87,17 @@ impl Quoting {
     pub const USUAL: Self = Self { trusted: true, names_in_double_quotes: false, backslash_escapes: true };
 }
 
+/// What replies amounted to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows returned or changed, as the database counts them.
+    pub rows: u64,
+    /// Statements that ran to their end; none if the client only prepared some.
+    pub results: u32,
+    /// The first error's code, as in `Verdict::Failed`.
+    pub error: Option<[u8; 5]>,
+}
+
 /// What one backend connection holds between leases.
 pub trait Memory: Send + 'static {
     /// Names the connection to whoever wants to cancel what runs on it.
@@ -242,6 +253,9 @@ pub trait Tracker: Send + 'static {
 
     /// Whether the client itself returned its session to the state of a fresh one. Asking clears it.
     fn take_discarded(&mut self) -> bool;
+
+    /// What the replies to the client's statements amounted to since this was last asked.
+    fn take_tally(&mut self) -> Tally;
 
     /// How quotes in the session's texts are to be read.
     fn quoting(&self) -> Quoting;

@@ -31,11 +31,21 @@ impl quick_cache::Weighter<Box<[u8]>, Plan> for Weight {
     }
 }
 
+impl quick_cache::Weighter<Box<[u8]>, u64> for Weight {
+    fn weight(&self, text: &Box<[u8]>, _: &u64) -> u64 {
+        text.len() as u64 + ENTRY_OVERHEAD / 4
+    }
+}
+
 /// Plans by text and shape, and refused fingerprints.
 pub(crate) struct Memory {
     plans: Cache<Box<[u8]>, Plan, Weight, RandomState>,
     /// Final plans of texts that differ in literals only: no names to look up, nothing learned against them.
     shapes: Cache<Box<[u8]>, Plan, Weight, RandomState>,
+    /// The digests of texts that differ in literals only.
+    digests: Cache<Box<[u8]>, u64, Weight, RandomState>,
+    /// Whether anybody asks for digests.
+    wants_digests: AtomicBool,
     learned: Cache<u64, (), quick_cache::UnitWeighter, RandomState>,
     has_learned: AtomicBool,
     seed: RandomState,
@@ -58,6 +68,14 @@ impl Memory {
         Self {
             plans: plans(),
             shapes: plans(),
+            digests: Cache::with(
+                items,
+                bytes as u64 / 4,
+                Weight,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            ),
+            wants_digests: AtomicBool::new(false),
             learned,
             has_learned: AtomicBool::new(false),
             seed: RandomState::default(),
@@ -81,12 +99,33 @@ impl Memory {
 
     /// Keeps the final plan of a text for all texts of its shape, unless it may have looked into literals:
     /// names and settings can stand in strings, hints in comments.
-    pub(crate) fn keep_shape(&self, shape: &Shape, plan: &Plan) {
+    pub(crate) fn keep_shape(&self, shape: &Shape, plan: Plan) {
         let plain = matches!(plan.kind, Kind::Read | Kind::Write | Kind::Commit | Kind::Rollback)
             || matches!(plan.kind, Kind::Begin { .. });
         if plain && plan.detail.is_none() && plan.effects == Effects::empty() && plan.hint == Hint::default()
         {
-            self.shapes.insert(shape.bytes().into(), plan.clone());
+            self.shapes.insert(shape.bytes().into(), plan);
+        }
+    }
+
+    /// The number of the digest of all texts of this shape.
+    pub(crate) fn digest(&self, shape: &Shape) -> Option<u64> {
+        self.digests.get(shape.bytes())
+    }
+
+    pub(crate) fn keep_digest(&self, shape: &Shape, digest: u64) {
+        self.digests.insert(shape.bytes().into(), digest);
+    }
+
+    /// Whether plans are to be kept together with digests.
+    pub(crate) fn wants_digests(&self) -> bool {
+        self.wants_digests.load(Ordering::Relaxed)
+    }
+
+    /// From now on they are.
+    pub(crate) fn want_digests(&self) {
+        if !self.wants_digests.swap(true, Ordering::Relaxed) {
+            self.shapes.clear();
         }
     }
 

@@ -104,6 +104,9 @@ pub struct Plan {
     pub reads_last: bool,
     /// How many statements the text or batch holds.
     pub statements: u32,
+    /// The number of its digest, if that was found together with the plan; 0 otherwise. See
+    /// [`crate::Router::digest`].
+    pub digest: u64,
     /// Names to look up, if there are any.
     pub detail: Option<Arc<Detail>>,
 }
@@ -121,6 +124,7 @@ impl Plan {
             has_transaction_control: false,
             reads_last: false,
             statements: 1,
+            digest: 0,
             detail: None,
         }
     }

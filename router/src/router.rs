@@ -14,7 +14,9 @@ use crate::shape::Shape;
 use crate::statement::{self, Statement};
 use crate::touch;
 use crate::words::{self, Verb};
-use crate::{Context, Effects, Kind, Mention, Plan, Reason, Route, Rule, Target, decide, mysql, parse};
+use crate::{
+    Context, Effects, Kind, Mention, Plan, Reason, Route, Rule, Target, decide, digest, mysql, parse,
+};
 
 /// Whose SQL is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,9 +111,45 @@ impl Router {
         let mut route = Self::resolve(&plan, doubt, context);
         touch::add(text, &plan, context.catalog, &mut route.effects);
         if let Some(shape) = shape.as_ref().filter(|_| settled && route.effects.is_empty()) {
-            self.memory.keep_shape(shape, &plan);
+            let wanted = self.memory.wants_digests();
+            let digest = if wanted { digest::number(text, self.dialect, lexing) } else { 0 };
+            self.memory.keep_shape(shape, Plan { digest, ..plan.clone() });
         }
         (plan, route)
+    }
+
+    /// The number of the text's digest, the same in all processes; 0 if there is no statement. `plan` is what
+    /// [`Router::route`] said of it. Finds it with the plan, or by the text's shape, or reads the text; does not
+    /// allocate for a text of a known shape.
+    pub fn digest(&self, text: &[u8], lexing: Lexing, plan: &Plan) -> u64 {
+        if plan.digest != 0 {
+            return plan.digest;
+        }
+        self.memory.want_digests();
+        let shape = match self.dialect {
+            Dialect::Postgres if !lexing.trusted => None,
+            Dialect::Postgres => Shape::of(text, 0),
+            Dialect::Mysql => Shape::of_mysql(text, lexing),
+        };
+        if let Some(digest) = shape.as_ref().and_then(|shape| self.memory.digest(shape)) {
+            return digest;
+        }
+        let digest = digest::number(text, self.dialect, lexing);
+        if let Some(shape) = &shape {
+            self.memory.keep_digest(shape, digest);
+        }
+        digest
+    }
+
+    /// The same number as [`Router::digest`] finds, read from the text.
+    pub fn digest_number(&self, text: &[u8], lexing: Lexing) -> u64 {
+        digest::number(text, self.dialect, lexing)
+    }
+
+    /// The text's digest, of about `most` bytes at most: what is left of it without values, comments and white
+    /// space. See `digest.rs`.
+    pub fn digest_text(&self, text: &[u8], lexing: Lexing, most: usize) -> String {
+        digest::text(text, self.dialect, lexing, most)
     }
 
     /// What the text tells. Does not allocate for a short text that the lexer settles, nor for one that the

@@ -7,6 +7,8 @@
 
 use std::cell::Cell;
 
+use crate::Lexing;
+
 /// The longest text that has a shape, in bytes. Longer texts are looked up as they are.
 const TEXT_MAX: usize = 4096;
 
@@ -34,6 +36,19 @@ impl Shape {
         write(text, &mut shape.0).map(|()| shape)
     }
 
+    /// As `of`, of a text in MySQL's dialect: double quotes may hold values, and names in quotes of their own must
+    /// be such that they need none.
+    pub(crate) fn of_mysql(text: &[u8], lexing: Lexing) -> Option<Self> {
+        let needs_the_lexer = memchr::memchr3(b'#', b'"', b'\\', text).is_some();
+        if needs_the_lexer
+            || !lexing.trusted
+            || !text.split(|byte| *byte == b'`').skip(1).step_by(2).all(is_plain_name)
+        {
+            return None;
+        }
+        Self::of(text, u64::MAX)
+    }
+
     /// Its bytes, the owner included.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
@@ -44,6 +59,12 @@ impl Drop for Shape {
     fn drop(&mut self) {
         SPACE.set(std::mem::take(&mut self.0));
     }
+}
+
+/// Whether no digit in it would be taken for a number.
+fn is_plain_name(name: &[u8]) -> bool {
+    name.first().is_none_or(|byte| !byte.is_ascii_digit())
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 /// Appends the shape of `text`. Nothing if only the lexer knows where something in it ends.

@@ -197,6 +197,10 @@ pub struct General {
     pub log: Log,
     /// Where traces go.
     pub traces: Traces,
+    /// Which statements are kept apart.
+    pub digests: Digests,
+    /// Which statements are logged, and where.
+    pub statement_log: StatementLog,
     /// Idle time before TCP asks whether the other side lives; `None` is off.
     pub tcp_keepalive: Option<Duration>,
     /// How long sent bytes may stay unacknowledged; `None` leaves it to the kernel.
@@ -236,6 +240,60 @@ pub struct Traces {
     pub endpoint: Option<WebAddress>,
     /// What this process is called there.
     pub service_name: String,
+}
+
+/// `[general.digests]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Statements that are told apart; 0 keeps none.
+    pub max: usize,
+    /// Bytes of each.
+    pub text_max: usize,
+}
+
+/// `[general.statement_log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementLog {
+    /// Statements that take at least this long are logged; `None` logs none for that.
+    pub slow: Option<Duration>,
+    /// Of so many others one is logged; 0 logs none.
+    pub sample_every: u32,
+    /// Where to.
+    pub to: StatementTarget,
+    /// How a line is written.
+    pub format: StatementFormat,
+    /// Whether statements are logged as they were sent, with their values.
+    pub literals: bool,
+    /// Bytes of a statement as it was sent.
+    pub text_max: usize,
+}
+
+impl StatementLog {
+    /// Whether anything is logged.
+    pub fn is_on(&self) -> bool {
+        self.slow.is_some() || self.sample_every > 0
+    }
+}
+
+/// Where the statement log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatementTarget {
+    /// Where all else is logged.
+    Log,
+    /// Standard output.
+    Stdout,
+    /// The end of a file.
+    File(PathBuf),
+}
+
+choice! {
+    /// How a line of the statement log is written.
+    pub enum StatementFormat {
+        /// One JSON object a line.
+        Json = "json",
+        /// Fields that tabs part, each with its name.
+        Ltsv = "ltsv",
+    }
 }
 
 /// `[general.log]`

@@ -23,11 +23,11 @@ pub struct Averages {
     averages: BTreeMap<Key, Averaged>,
 }
 
-/// The same of the sums as they stand. What is not counted is 0: bytes and messages of prepared
-/// statements would have to be counted with every request.
+/// The same of the sums as they stand. What is not counted is 0: messages of prepared statements would have to be
+/// counted with every request.
 pub(super) fn totals(sums: &Sums) -> Averaged {
-    let Sums { requests, leases, transactions, busy_us, waited_us, .. } = *sums;
-    [leases, transactions, requests, 0, 0, busy_us, busy_us, waited_us, 0, 0, 0]
+    let Sums { requests, leases, transactions, busy_us, waited_us, received, sent, .. } = *sums;
+    [leases, transactions, requests, received, sent, busy_us, busy_us, waited_us, 0, 0, 0]
 }
 
 impl Averages {
@@ -63,8 +63,8 @@ fn average(before: &Sums, now: &Sums, passed: Duration) -> Averaged {
         per_second(leases),
         per_second(transactions),
         per_second(requests),
-        0,
-        0,
+        per_second(grown(|sums| sums.received)),
+        per_second(grown(|sums| sums.sent)),
         each(busy, transactions),
         each(busy, requests),
         each(grown(|sums| sums.waited_us), leases),
@@ -80,8 +80,7 @@ mod tests {
 
     #[test]
     fn what_a_period_amounts_to() {
-        let before =
-            Sums { requests: 100, leases: 50, transactions: 60, busy_us: 1_000, waits: 0, waited_us: 0 };
+        let before = Sums { requests: 100, leases: 50, transactions: 60, busy_us: 1_000, ..Sums::default() };
         let now = Sums {
             requests: 220,
             leases: 110,
@@ -89,9 +88,11 @@ mod tests {
             busy_us: 121_000,
             waits: 2,
             waited_us: 6_000,
+            received: 60_000,
+            sent: 600_059,
         };
         let averaged = average(&before, &now, Duration::from_secs(60));
-        assert_eq!(averaged, [1, 1, 2, 0, 0, 2_000, 1_000, 100, 0, 0, 0]);
+        assert_eq!(averaged, [1, 1, 2, 1_000, 10_000, 2_000, 1_000, 100, 0, 0, 0]);
         assert_eq!(average(&now, &now, Duration::ZERO), [0; 11]);
         assert_eq!(
             average(&now, &before, PERIOD),

@@ -38,6 +38,7 @@ pub(super) enum Show {
     Databases,
     /// As PgBouncer 1.7 had them.
     DatabasesOfOld,
+    Digests,
     DnsHosts,
     DnsZones,
     Fds,
@@ -50,6 +51,7 @@ pub(super) enum Show {
     Peers,
     Pins,
     Pools,
+    ProtocolErrors,
     Replicas,
     Routes,
     Servers,
@@ -119,6 +121,8 @@ pub(super) enum Command {
     /// file's back.
     Set(String, Option<String>),
     Assign(pool::Duty, String),
+    /// Digests begin anew.
+    ResetDigests,
 }
 
 impl Command {
@@ -144,6 +148,7 @@ impl Command {
             Self::Reload => "RELOAD".to_owned(),
             Self::Shutdown(how) => format!("SHUTDOWN {how:?}"),
             Self::Suspend => "SUSPEND".to_owned(),
+            Self::ResetDigests => "RESET DIGESTS".to_owned(),
             Self::Set(key, Some(_)) => format!("SET {key:?}"),
             Self::Set(key, None) => format!("RESET {key:?}"),
             Self::Assign(duty, endpoint) => format!("{} {endpoint:?}", duty.name().to_uppercase()),

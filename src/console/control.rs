@@ -79,6 +79,10 @@ impl Console {
             Command::Suspend => Err(Fault::error(Cause::NotSupported, "SUSPEND is not supported")
                 .hint("PAUSE stops all work between transactions; no client is dropped.")),
             Command::Assign(duty, endpoint) => self.assign(duty, &endpoint),
+            Command::ResetDigests => {
+                self.metrics.digests.reset();
+                Ok(Answer::done("RESET"))
+            }
             Command::Show(_)
             | Command::Fake(..)
             | Command::One

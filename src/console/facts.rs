@@ -2,9 +2,11 @@
 
 use super::averages::Averages;
 use crate::config::{DatabaseConfig, Engine, Outcome, PoolMode, Snapshot};
+use crate::digests::{Digest, Sum};
 use crate::metrics::Counters;
 use crate::service::Latches;
 use crate::site::Client;
+use crate::violations::{Cases, Way};
 use pool::{Card, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,10 @@ pub(super) struct Facts {
     pub(super) backends: Vec<Backend>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) averages: Averages,
+    pub(super) digests: Vec<Arc<Digest>>,
+    /// What is not kept apart, on replicas and on the primary.
+    pub(super) other_digests: [Sum; 2],
+    pub(super) violations: Vec<(Way, Cases)>,
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of memory that the process occupies.
     pub(super) resident: u64,

@@ -24,6 +24,7 @@ pub use commands::{Right, Shutdown};
 pub use facts::OWN as DOMAIN;
 pub(crate) use facts::domains;
 pub(crate) use session::{Manner, serve};
+pub(crate) use sockets::clock_millis;
 
 use crate::config::{Live, ReloadReport};
 use crate::metrics::Metrics;
@@ -146,6 +147,9 @@ impl Console {
             latches: Arc::clone(&self.latches),
             counters: self.metrics.all(),
             averages: self.averages.lock().clone(),
+            digests: self.metrics.digests.all(),
+            other_digests: self.metrics.digests.others(),
+            violations: self.metrics.violations.all(),
             outcomes: self.live.outcomes(),
             resident: resident(),
             uptime: self.since.elapsed(),

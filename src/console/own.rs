@@ -6,12 +6,18 @@ use super::proxysql::Table;
 use super::show::{Row, row};
 use super::sockets::clock;
 use super::table::{Entry, TABLE};
+use crate::digests::{Digest, Sum};
+use crate::violations::{Cases, Way};
 use pool::{EndpointView, View};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Clients that are named beside a reason to be pinned.
 const NAMED_MAX: usize = 10;
+
+/// Where requests run, in the order of a digest's sums.
+const TARGETS: [&str; 2] = ["replica", "primary"];
 
 /// The rows of `show`; `None` if it is one of PgBouncer's.
 pub(super) fn rows(show: Show, facts: &Facts) -> Option<Vec<Row>> {
@@ -21,9 +27,11 @@ pub(super) fn rows(show: Show, facts: &Facts) -> Option<Vec<Row>> {
     };
     Some(match show {
         Show::Commands => commands(),
+        Show::Digests => digests(facts),
         Show::Generations => generations(facts),
         Show::Lag => endpoints().map(|(view, seen)| lag(view, seen)).collect(),
         Show::Pins => pins(facts),
+        Show::ProtocolErrors => facts.violations.iter().map(violation).collect(),
         Show::Replicas => endpoints().map(|(view, seen)| replica(view, seen)).collect(),
         Show::Routes => routes(facts),
         Show::Settings => settings(facts),
@@ -122,6 +130,61 @@ fn routes(facts: &Facts) -> Vec<Row> {
             .collect()
     };
     facts.counters.iter().flat_map(one).collect()
+}
+
+/// Those that took the most time first, what is not kept apart last.
+fn digests(facts: &Facts) -> Vec<Row> {
+    let mut all: Vec<(&Digest, &str, Sum)> = Vec::new();
+    for digest in &facts.digests {
+        let sums = TARGETS.into_iter().zip(digest.sums());
+        all.extend(sums.filter(|(_, sum)| sum.calls > 0).map(|(target, sum)| (&**digest, target, sum)));
+    }
+    all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
+    let one = |(digest, target, sum): (&Digest, &str, Sum)| {
+        let (of, number) = (&digest.of, format!("{:016x}", digest.number));
+        let times = [clock(digest.first), clock(digest.last(&sum))];
+        digest_row([of.cluster(), of.database(), &number, target], &sum, times, &digest.text)
+    };
+    let others = TARGETS.into_iter().zip(facts.other_digests).filter(|(_, sum)| sum.calls > 0);
+    let others =
+        others.map(|(target, sum)| digest_row(["", "", "", target], &sum, Default::default(), "(others)"));
+    all.into_iter().map(one).chain(others).collect()
+}
+
+fn digest_row(of: [&str; 4], sum: &Sum, [first, last]: [String; 2], text: &str) -> Row {
+    let [cluster, database, number, target] = of;
+    row![
+        cluster,
+        database,
+        number,
+        target,
+        sum.reasons().collect::<Vec<_>>().join(" "),
+        sum.calls,
+        sum.statements,
+        sum.errors,
+        sum.rows,
+        sum.bytes,
+        sum.total_us,
+        sum.total_us / sum.calls.max(1),
+        sum.max_us,
+        first,
+        last,
+        text,
+    ]
+}
+
+/// Addresses are the last few, the newest first, each with its time.
+fn violation((way, cases): &(Way, Cases)) -> Row {
+    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock(*at)));
+    row![
+        way.protocol,
+        way.side.name(),
+        way.error,
+        cases.count,
+        clock(cases.first),
+        cases.last.front().map(|(at, _)| clock(*at)),
+        last.collect::<Vec<_>>().join(", "),
+    ]
 }
 
 fn settings(facts: &Facts) -> Vec<Row> {

@@ -101,6 +101,10 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
         ],
         // From here on they are ours.
         Show::Commands => shape![Text: command right form example],
+        Show::Digests => shape![
+            Text: cluster database digest target reasons, Numeric: calls statements errors rows bytes,
+            Numeric: total_us mean_us max_us, Text: first_seen last_seen text,
+        ],
         Show::Generations => shape![Int8: generation, Text: hash outcome time, Text: detail],
         Show::Lag => shape![
             Text: cluster endpoint role, Numeric: lag_ms lag_bytes lag_transactions errant_transactions,
@@ -108,6 +112,9 @@ pub(super) fn columns(show: Show) -> Option<&'static [Column]> {
         ],
         Show::Pins => shape![
             Text: cluster reason, Int4: sessions, Numeric: pins refused, Text: clients,
+        ],
+        Show::ProtocolErrors => shape![
+            Text: protocol side error, Numeric: count, Text: first_seen last_seen last_addresses,
         ],
         Show::Replicas => shape![
             Text: cluster endpoint role state duty, Int4: eligible, Text: reason, Int4: weight share,

@@ -109,6 +109,14 @@ fn server(backend: &Backend, facts: &Facts) -> Row {
     ]
 }
 
+/// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as RFC 3339 has it.
+pub(crate) fn clock_millis(at: SystemTime) -> String {
+    let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    let clock = clock(at);
+    let (date, time) = clock.trim_end_matches(" UTC").split_once(' ').unwrap_or_default();
+    format!("{date}T{time}.{millis:03}Z")
+}
+
 /// `YYYY-MM-DD HH:MM:SS UTC`: tools take the first two words.
 pub(super) fn clock(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

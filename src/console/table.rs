@@ -72,6 +72,7 @@ pub(super) const TABLE: &[Entry] = &[
     show!("COMMANDS", Commands),
     show!("CONFIG", Config),
     show!("DATABASES", Databases),
+    show!("DIGESTS", Digests),
     show!("DNS_HOSTS", DnsHosts),
     show!("DNS_ZONES", DnsZones),
     show!("FDS", Fds, Admin),
@@ -84,6 +85,7 @@ pub(super) const TABLE: &[Entry] = &[
     show!("PEERS", Peers),
     show!("PINS", Pins),
     show!("POOLS", Pools),
+    show!("PROTOCOL_ERRORS", ProtocolErrors),
     show!("REPLICAS", Replicas),
     show!("ROUTES", Routes),
     show!("SERVERS", Servers),
@@ -173,6 +175,13 @@ pub(super) const TABLE: &[Entry] = &[
     control!("SUSPEND", "", "SUSPEND", |rest| rest.is_empty().then_some(Command::Suspend)),
     control!("WAIT_CLOSE", "[db]", "WAIT_CLOSE no_such_db", |rest| maybe(rest).map(Command::WaitClose)),
     control!("SET", "key = value | key = DEFAULT", "SET no.such_key = '1'", set),
+    Entry {
+        words: &["RESET", "DIGESTS"],
+        right: Right::Admin,
+        form: "",
+        example: "RESET DIGESTS",
+        read: |rest| rest.is_empty().then_some(Command::ResetDigests),
+    },
     control!("RESET", "key", "RESET no.such_key", |rest| {
         let [Word::Bare(key) | Word::Quoted(key)] = rest else { return None };
         Some(Command::Set(key.clone(), None))

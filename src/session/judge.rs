@@ -8,7 +8,7 @@ use super::{fence, hold, kept};
 use crate::service::Service;
 use pool::Consistency;
 use protocol::Protocol;
-use protocol::tracker::Tracker;
+use protocol::tracker::{Quoting, Tracker};
 use router::{Context, Effects, Kind, Lexing, Mention, Plan, Reason, Route, Target};
 use std::time::Duration;
 
@@ -42,6 +42,25 @@ pub(super) struct Judgement {
     pub(super) kill: Option<Kill>,
     /// The fence that it gives the session.
     pub(super) given: Option<Box<str>>,
+    /// What it is counted as.
+    pub(super) digest: Counted,
+}
+
+/// Which digest a request is counted under: that of its first statement that does something by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counted {
+    /// 0 if it is not counted.
+    pub(super) number: u64,
+    /// It only controls a transaction so far.
+    only_control: bool,
+}
+
+impl Counted {
+    fn add(&mut self, number: u64, plan: &Plan) {
+        if number != 0 && (self.number == 0 || self.only_control) {
+            *self = Self { number, only_control: plan.kind.is_transaction_control() };
+        }
+    }
 }
 
 impl Judgement {
@@ -64,6 +83,7 @@ impl Judgement {
             may_use_sequence: false,
             kill: None,
             given: None,
+            digest: Counted::default(),
         }
     }
 
@@ -138,6 +158,15 @@ pub(super) struct Seen<'a> {
     pub(super) cut: bool,
 }
 
+/// How quotes are to be read, in the router's words.
+pub(super) fn lexing(quoting: Quoting) -> Lexing {
+    Lexing {
+        trusted: quoting.trusted,
+        ansi_quotes: quoting.names_in_double_quotes,
+        backslash_escapes: quoting.backslash_escapes,
+    }
+}
+
 /// Judges `request`. One that is not whole may go on in any way: it is a write.
 pub(super) fn judge<P: Protocol>(
     service: &Service<P>,
@@ -145,18 +174,16 @@ pub(super) fn judge<P: Protocol>(
     request: &Seen<'_>,
     strong: bool,
 ) -> Judgement {
-    let quoting = tracker.quoting();
-    let lexing = Lexing {
-        trusted: quoting.trusted,
-        ansi_quotes: quoting.names_in_double_quotes,
-        backslash_escapes: quoting.backslash_escapes,
-    };
+    let lexing = lexing(tracker.quoting());
     let catalog = service.catalog.current();
     let context = Context { catalog: &catalog, strong };
     let mut judgement = Judgement::nothing();
     tracker.texts(request.bytes, &mut |text| {
         let (plan, route) = service.router.route(text, lexing, &context);
         judgement.add(&plan, &route);
+        if service.digests.is_some() {
+            judgement.digest.add(service.router.digest(text, lexing, &plan), &plan);
+        }
         judgement.may_use_sequence |= may_use_sequence(&plan, text);
         judgement.writes |= matches!(plan.reason, Reason::Write | Reason::WriteInQuery);
         if kept::reads(route.effects)

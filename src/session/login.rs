@@ -15,6 +15,7 @@ use crate::console::{self, Console};
 use crate::manners::Manners;
 use crate::peers::Peers;
 use crate::service::{Directory, Service, Unserved, Welcome};
+use crate::violations::{Side, Way, constant};
 use parking_lot::Mutex;
 use pool::net::{ServerTls, Stream, accept_direct_tls, accept_tls};
 use pool::{Consistency, Freshness, Need, Want};
@@ -28,7 +29,7 @@ use router::Effects;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What all logins of a listener share.
 pub struct Gate<P: Protocol> {
@@ -169,7 +170,7 @@ async fn sign_in<P: Protocol>(
                 client.consume(consumed);
                 step
             }
-            Err(fault) => return tell(client, login, &fault).await,
+            Err(fault) => return turn_down(gate, client, login, &fault).await,
         };
         let step = match step {
             LoginStep::Identify => {
@@ -182,7 +183,7 @@ async fn sign_in<P: Protocol>(
                 let verifier = gate.directory.verifier(&login.greeting().user);
                 match login.credential(verifier.as_deref(), client.outbox.space()) {
                     Ok(step) => step,
-                    Err(fault) => return tell(client, login, &fault).await,
+                    Err(fault) => return turn_down(gate, client, login, &fault).await,
                 }
             }
             step => step,
@@ -203,7 +204,7 @@ async fn sign_in<P: Protocol>(
             LoginStep::UpgradeTls if !client.inbox.is_empty() => {
                 let fault =
                     Fault::fatal(Cause::ProtocolViolation, "received unencrypted data after SSL request");
-                return tell(client, login, &fault).await;
+                return turn_down(gate, client, login, &fault).await;
             }
             LoginStep::UpgradeTls => {
                 let stream = accept_tls(client.stream, tls?).await.ok()?;
@@ -238,6 +239,20 @@ async fn sign_in<P: Protocol>(
             return None;
         }
     }
+}
+
+/// Tells a client why it may not come in, and remembers if it broke the protocol.
+async fn turn_down<P: Protocol>(
+    gate: &Gate<P>,
+    client: Client,
+    login: P::Login,
+    fault: &Fault,
+) -> Option<(Client, P::Login)> {
+    if fault.cause == Cause::ProtocolViolation {
+        let way = Way { protocol: P::NAME, side: Side::Client, error: constant(fault) };
+        gate.directory.metrics.violations.note(way, super::peer(&client), SystemTime::now());
+    }
+    tell(client, login, fault).await
 }
 
 /// Tells a client why it may not come in.
@@ -307,6 +322,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         held: Held::empty(),
         shown: Held::empty(),
         trace: None,
+        account: super::account::Account::default(),
         _place: place,
     })
 }

@@ -9,6 +9,7 @@
 //! one request is run in `request.rs`, bytes move in `relay.rs`, and what Splitpool asks a
 //! backend on the session's behalf is in `errand.rs`.
 
+mod account;
 pub(crate) mod alarm;
 mod asked;
 mod ears;
@@ -34,6 +35,7 @@ pub(crate) mod wire;
 pub use slot::{About, Registry, Slot};
 
 use crate::service::{Directory, Service};
+use crate::violations::{Side, Way, constant};
 use asked::Asked;
 use pool::{Freshness, Lease};
 use protocol::fault::Cause;
@@ -44,7 +46,7 @@ use router::Effects;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use wire::Client;
 
 /// Why a session ends.
@@ -64,6 +66,11 @@ impl From<Fault> for End {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
+}
+
+/// Where a client comes from, for people.
+fn peer(client: &Client) -> String {
+    client.address().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
 /// See the file's head.
@@ -105,6 +112,8 @@ pub struct Session<P: Protocol> {
     shown: Held,
     /// The statement that is traced, while it runs.
     trace: Option<Box<crate::traces::Open>>,
+    /// What the request under way is counted as.
+    account: account::Account,
     _place: login::Place,
 }
 
@@ -121,6 +130,9 @@ impl<P: Protocol> Session<P> {
             let ran = self.request(next).await;
             if self.trace.is_some() {
                 self.close_trace(ran.is_err());
+            }
+            if self.account.is_open() {
+                self.fail_account();
             }
             if let Err(end) = ran {
                 break end;
@@ -143,7 +155,10 @@ impl<P: Protocol> Session<P> {
     /// Between transactions a session takes up the configuration in force.
     fn renew_service(&mut self) -> Result<(), End> {
         match self.directory.service(&self.user, &self.database, self.flavour) {
-            Ok(service) => self.service = service,
+            Ok(service) => {
+                self.service = service;
+                self.account.forget();
+            }
             Err(_) => {
                 let message = "terminating connection: its user or database is no longer configured";
                 return Err(End::Fault(Fault::fatal(Cause::Terminated, message)));
@@ -180,8 +195,11 @@ impl<P: Protocol> Session<P> {
             match stop {
                 Poll::Pending => {}
                 Poll::Ready(Stop::ClientGone) => return Poll::Ready(Err(End::ClientGone)),
-                Poll::Ready(_) => {
+                Poll::Ready(stop) => {
                     lease.endpoint().report_lost();
+                    if let Stop::Nonsense(error) = stop {
+                        self.note_violation(Side::Backend, error.0);
+                    }
                     self.lease = None;
                     let fault = Fault::fatal(
                         Cause::BackendLost,
@@ -213,12 +231,29 @@ impl<P: Protocol> Session<P> {
 
     /// Tells the client why, if it is still there, and leaves its backend clean or closed.
     async fn finish(&mut self, end: End) {
+        self.count_traffic();
+        if let End::Fault(fault) = &end
+            && fault.cause == Cause::ProtocolViolation
+        {
+            self.note_violation(Side::Client, constant(fault));
+        }
         if let End::Fault(fault) = &end {
             let fatal = Fault { severity: protocol::Severity::Fatal, ..fault.clone() };
             self.tracker.fault(&fatal, false, self.client.outbox.space());
             self.say_goodbye().await;
         }
         self.abandon_lease(matches!(end, End::Goodbye | End::SignIn(_))).await;
+    }
+
+    /// Somebody broke the protocol.
+    fn note_violation(&self, side: Side, error: &'static str) {
+        let address = match (side, &self.lease) {
+            (Side::Backend, Some(lease)) => lease.endpoint().address.to_string(),
+            (Side::Backend, None) => String::new(),
+            (Side::Client, _) => peer(&self.client),
+        };
+        let way = Way { protocol: P::NAME, side, error };
+        self.directory.metrics.violations.note(way, address, SystemTime::now());
     }
 
     /// Sends what is left for the client and closes, all within a moment.

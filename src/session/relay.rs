@@ -196,6 +196,7 @@ impl Relay {
         match read {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.upload -= n;
+                client.received += n as u64;
                 Poll::Ready(None)
             }
             Poll::Ready(_) => Poll::Ready(Some(Stop::ClientGone)),
@@ -355,6 +356,7 @@ impl Relay {
             Poll::Ready(Err(_)) => return Err(Stop::ClientGone),
             Poll::Pending => 0,
         };
+        client.sent += written as u64;
         client.outbox.space().extend_from_slice(run.get(written..).unwrap_or_default());
         Ok(())
     }

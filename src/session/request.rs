@@ -11,6 +11,7 @@ use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
 use super::slot::Killed;
 use super::{End, Session};
+use crate::violations::{Side, constant};
 use pool::{Consistency, EndpointId, Freshness, Landed, LeaseError, Leased, Need, Want};
 use protocol::fault::Cause;
 use protocol::tracker::{Intake, Refusal, Tracker, TxnStatus};
@@ -68,6 +69,9 @@ impl<P: Protocol> Session<P> {
         let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong());
         if self.service.tracer.is_some() {
             self.open_trace(request.len);
+        }
+        if self.service.digests.is_some() {
+            self.open_account(&judged, request.len, started);
         }
         if let Some(kill) = judged.kill.filter(|_| request.whole && judged.statements == 1)
             && let Some(key) = P::numbered(kill.number)
@@ -345,6 +349,7 @@ impl<P: Protocol> Session<P> {
                 Stop::BackendLost { torn, .. } => return self.report_loss(torn, request, kept).await,
                 Stop::Nonsense(error) => {
                     tracing::error!(%error, "a backend broke the protocol");
+                    self.note_violation(Side::Backend, error.0);
                     self.lose_lease();
                     let fault = Fault::fatal(Cause::BackendNonsense, "the database broke its protocol");
                     return Err(End::Fault(fault));
@@ -438,6 +443,9 @@ impl<P: Protocol> Session<P> {
         if !request.whole || fault.severity == protocol::Severity::Fatal {
             return Err(End::Fault(fault));
         }
+        if fault.cause == Cause::BackendNonsense {
+            self.note_violation(Side::Backend, constant(&fault));
+        }
         self.tracker.rewind();
         self.client.consume(request.len);
         self.service.counters.fault(&fault);
@@ -493,6 +501,7 @@ impl<P: Protocol> Session<P> {
 
     fn count(&mut self, on_primary: bool, reason: Reason) {
         self.service.counters.statement(on_primary, reason);
+        self.account.route(on_primary, reason);
         if self.trace.is_some() {
             self.trace_route(on_primary, reason);
         }

@@ -40,6 +40,10 @@ impl<P: Protocol> Session<P> {
         {
             self.hold.named.note(mentions, judged.effects, self.hold.failed, place);
         }
+        let sent = self.count_traffic();
+        if self.account.is_open() {
+            self.settle_account(took_us, sent, false, now);
+        }
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
                 self.drop_lease();

@@ -105,6 +105,11 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
+    /// Bytes that are still to be sent.
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
     /// Where whoever has something to say appends it.
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -152,6 +157,9 @@ pub(crate) struct Client {
     pub(super) armed: bool,
     /// Its address, where a proxy in front of us told it.
     pub(crate) introduced: Option<Box<SocketAddr>>,
+    /// Bytes that came from it, and went to it, since somebody asked.
+    pub(super) received: u64,
+    pub(super) sent: u64,
 }
 
 impl Client {
@@ -163,6 +171,8 @@ impl Client {
             ended: false,
             armed: false,
             introduced: None,
+            received: 0,
+            sent: 0,
         }
     }
 
@@ -181,8 +191,10 @@ impl Client {
             }
             other => other,
         });
-        if let Poll::Ready(Ok(0)) = n {
-            self.ended = true;
+        match n {
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(n)) => self.received += n as u64,
+            _ => {}
         }
         n
     }
@@ -204,7 +216,15 @@ impl Client {
 
     /// Ready when everything is sent.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(&mut self.stream, cx)
+        let waiting = self.outbox.waiting();
+        let polled = self.outbox.poll_flush(&mut self.stream, cx);
+        self.sent += (waiting - self.outbox.waiting()) as u64;
+        polled
+    }
+
+    /// Bytes that came from the client, and went to it, since this was last asked.
+    pub(super) fn take_traffic(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.received), std::mem::take(&mut self.sent))
     }
 
     /// Waits until everything is sent.

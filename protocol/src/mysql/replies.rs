@@ -256,6 +256,9 @@ impl MyTracker {
 
     /// Takes note of what a result of the client's was.
     fn note_result(&mut self, place: Part, done: &Done<'_>) {
+        let rows = if place == Part::First { done.affected } else { self.last.rows };
+        self.tally.rows = self.tally.rows.saturating_add(rows);
+        self.tally.results = self.tally.results.wrapping_add(1);
         if place == Part::First {
             self.last.row_count = i64::try_from(done.affected).unwrap_or(-1);
         } else {
@@ -381,6 +384,7 @@ impl MyTracker {
                 return Ok(Verdict::Swallow);
             }
             _ => {
+                self.tally.error.get_or_insert(code);
                 self.last = Last { row_count: -1, rows: 0, ..self.last };
                 self.diagnosis = Diagnosis::Failed(fields);
             }

@@ -19,7 +19,7 @@ use super::messages::{self, Done};
 use super::replies::Part;
 use super::statements::{Registry, Statement};
 use crate::handshake::Greeting;
-use crate::tracker::{Intake, Quoting, Tracker, TxnStatus, Verdict};
+use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
 use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -107,6 +107,7 @@ pub struct MyTracker {
     pub(super) touched: bool,
     pub(super) muted: bool,
     pub(super) txn: TxnStatus,
+    pub(super) tally: Tally,
     pub(super) autocommit: bool,
     pub(super) insert_id: u64,
     /// Tells this session from others; never 0.
@@ -197,6 +198,7 @@ impl Tracker for MyTracker {
             touched: false,
             muted: false,
             txn: TxnStatus::Idle,
+            tally: Tally::default(),
             autocommit: true,
             insert_id: 0,
             number,
@@ -351,6 +353,7 @@ impl Tracker for MyTracker {
             (slot.cursor, slot.long) = (false, false);
         }
         self.txn = TxnStatus::Idle;
+        self.tally = Tally::default();
         self.last.rows = 0;
         waits
     }
@@ -404,6 +407,10 @@ impl Tracker for MyTracker {
             held = held.union(Held::UNKNOWN);
         }
         held
+    }
+
+    fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     fn quoting(&self) -> Quoting {

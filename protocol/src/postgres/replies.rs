@@ -100,6 +100,7 @@ impl PgTracker {
     }
 
     fn executed(&mut self) -> Result<Verdict, ProtocolError> {
+        self.tally.results = self.tally.results.wrapping_add(1);
         match self.owed.front() {
             Some(Owed::Execute { .. }) => {
                 self.owed.pop_front();
@@ -114,6 +115,7 @@ impl PgTracker {
     }
 
     fn complete(&mut self, seen: &[u8], memory: &mut PgMemory) -> Result<Verdict, ProtocolError> {
+        self.tally.rows = self.tally.rows.saturating_add(rows(seen));
         // Both also destroy the statements that were prepared through the protocol, under a name.
         if matches!(seen, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
             self.discarded |= seen == b"DISCARD ALL\0";
@@ -150,6 +152,7 @@ impl PgTracker {
 
     fn failed(&mut self, seen: &[u8], memory: &mut PgMemory, instead: &mut Vec<u8>) -> Verdict {
         let code = code(seen);
+        self.tally.error.get_or_insert(code);
         self.heed_stale(code, seen, memory);
         match self.owed.front() {
             Some(Owed::Sync | Owed::Query | Owed::Function | Owed::Flush) | None => self.copy_in = false,
@@ -252,6 +255,20 @@ impl PgTracker {
         }
         Ok(Verdict::Relay)
     }
+}
+
+/// The rows in a CommandComplete, `INSERT 0 5`: what its last word says, if that is a number.
+fn rows(tag: &[u8]) -> u64 {
+    let (mut rows, mut unit) = (0, 1_u64);
+    for byte in tag.iter().rev().skip(1).take(19) {
+        match byte {
+            b'0'..=b'9' => rows += u64::from(byte - b'0') * unit,
+            b' ' => return rows,
+            _ => return 0,
+        }
+        unit *= 10;
+    }
+    rows
 }
 
 /// The SQLSTATE of an ErrorResponse: field `C`.

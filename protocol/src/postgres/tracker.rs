@@ -11,7 +11,7 @@ use super::memory::UNKNOWN;
 use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
 use crate::handshake::Greeting;
-use crate::tracker::{Intake, Quoting, Tracker, TxnStatus, Verdict};
+use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
 use crate::{Fault, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -129,6 +129,7 @@ pub struct PgTracker {
     /// DISCARD ALL was run.
     pub(super) discarded: bool,
     pub(super) txn: TxnStatus,
+    pub(super) tally: Tally,
     pub(super) reported: Arc<Vec<(String, String)>>,
     pub(super) trusted: bool,
 }
@@ -305,6 +306,7 @@ impl Tracker for PgTracker {
             stranger: Box::default(),
             discarded: false,
             txn: TxnStatus::Idle,
+            tally: Tally::default(),
             trusted: trusted(&reported),
             reported,
         }
@@ -425,6 +427,7 @@ impl Tracker for PgTracker {
         self.skipping = false;
         self.muted = false;
         self.txn = TxnStatus::Idle;
+        self.tally = Tally::default();
         waits
     }
 
@@ -467,6 +470,10 @@ impl Tracker for PgTracker {
 
     fn take_discarded(&mut self) -> bool {
         std::mem::take(&mut self.discarded)
+    }
+
+    fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     fn quoting(&self) -> Quoting {

@@ -84,6 +84,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Where the last token begins.
+    pub(crate) const fn start(&self) -> usize {
+        self.start
+    }
+
     /// The last token as it is written.
     pub(crate) fn slice(&self) -> &'a [u8] {
         self.since(self.start)

@@ -5,7 +5,7 @@
 //! and the stricter reading counts.
 
 mod builtins;
-mod lexer;
+pub(crate) mod lexer;
 mod mentions;
 mod scan;
 mod session;

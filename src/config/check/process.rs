@@ -102,7 +102,12 @@ pub(super) fn general(mut table: Table<'_>) -> General {
         watch_config: table.or("watch_config", true),
         log: log(table.table("log")),
         traces: traces(table.table("traces")),
+        digests: digests(table.table("digests")),
+        statement_log: statement_log(table.table("statement_log")),
     };
+    if general.statement_log.is_on() && general.digests.max == 0 {
+        table.lacks("statement_log", "needs digests: digests.max must not be 0");
+    }
     table.close();
     general
 }
@@ -112,6 +117,37 @@ fn traces(mut table: Table<'_>) -> Traces {
     let service_name = table.or("service_name", "splitpool".to_owned());
     table.close();
     Traces { endpoint, service_name }
+}
+
+fn digests(mut table: Table<'_>) -> Digests {
+    let digests = Digests {
+        max: table.or_in("max", 1000_u32, 0..=100_000) as usize,
+        text_max: table.or_in("text_max", Size(1 << 10), Size(64)..=Size(64 << 10)).0 as usize,
+    };
+    table.close();
+    digests
+}
+
+fn statement_log(mut table: Table<'_>) -> StatementLog {
+    let to = match table.or("to", "log".to_owned()).as_str() {
+        "log" => StatementTarget::Log,
+        "stdout" => StatementTarget::Stdout,
+        path if path.starts_with('/') => StatementTarget::File(path.into()),
+        _ => {
+            table.wrong("to", "expected log, stdout, or the absolute path of a file");
+            StatementTarget::Log
+        }
+    };
+    let log = StatementLog {
+        slow: table.or_off("slow", Duration::ZERO, MILLISECOND..=24 * HOUR),
+        sample_every: table.or_in("sample_every", 0_u32, 0..=1_000_000_000),
+        to,
+        format: table.or("format", StatementFormat::Json),
+        literals: table.or("literals", false),
+        text_max: table.or_in("text_max", Size(1 << 10), Size(64)..=Size(64 << 10)).0 as usize,
+    };
+    table.close();
+    log
 }
 
 fn log(mut table: Table<'_>) -> Log {
