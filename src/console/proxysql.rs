@@ -14,11 +14,13 @@ use pool::{Duty, EndpointView, Role, View};
 use protocol::answer::{Cell, Column, Kind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Table {
     ConnectionPool,
+    Digests,
     Global,
     Memory,
     Processlist,
@@ -30,7 +32,7 @@ pub(super) enum Table {
 
 impl Table {
     /// All of them, by name.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Variables,
         Self::VariablesInForce,
         Self::Servers,
@@ -38,6 +40,7 @@ impl Table {
         Self::ConnectionPool,
         Self::Global,
         Self::Processlist,
+        Self::Digests,
         Self::Users,
     ];
 
@@ -45,6 +48,7 @@ impl Table {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ConnectionPool => "stats_mysql_connection_pool",
+            Self::Digests => "stats_mysql_query_digest",
             Self::Global => "stats_mysql_global",
             Self::Memory => "stats_memory_metrics",
             Self::Processlist => "stats_mysql_processlist",
@@ -62,6 +66,10 @@ impl Table {
                 Int4: hostgroup, Text: srv_host, Int4: srv_port, Text: status,
                 Int8: ConnUsed ConnFree ConnOK ConnERR MaxConnUsed Queries Queries_GTID_sync,
                 Int8: Bytes_data_sent Bytes_data_recv Latency_us,
+            ],
+            Self::Digests => shape![
+                Int4: hostgroup, Text: schemaname username client_address digest digest_text,
+                Int8: count_star first_seen last_seen sum_time min_time max_time sum_rows_affected sum_rows_sent,
             ],
             Self::Global | Self::Memory => shape![Text: Variable_Name Variable_Value],
             Self::Processlist => shape![
@@ -82,6 +90,7 @@ impl Table {
     pub(super) fn rows(self, facts: &Facts) -> Vec<Row> {
         match self {
             Self::ConnectionPool => servers(facts).iter().map(|server| server.pool(facts)).collect(),
+            Self::Digests => digests(facts),
             Self::Global => global(facts),
             Self::Memory => vec![row!["resident_bytes", facts.resident.to_string()]],
             Self::Processlist => clients(facts).map(|client| process(client, facts)).collect(),
@@ -173,6 +182,42 @@ impl Server<'_> {
             self.view.name.as_str(),
         ]
     }
+}
+
+/// A digest has a row for each hostgroup in which it ran.
+fn digests(facts: &Facts) -> Vec<Row> {
+    let views = facts.views.iter().filter(|(engine, _)| *engine == Engine::Mysql).map(|(_, view)| view);
+    let mut all = Vec::new();
+    for (at, view) in views.enumerate() {
+        for digest in facts.digests.iter().filter(|digest| digest.of.cluster() == view.name) {
+            let [replicas, primary] = digest.sums();
+            for (hostgroup, sum) in [(2 * at, primary), (2 * at + 1, replicas)] {
+                if sum.calls > 0 {
+                    all.push(row![
+                        hostgroup,
+                        digest.of.database(),
+                        "",
+                        "",
+                        format!("0x{:016X}", digest.number),
+                        &*digest.text,
+                        sum.calls,
+                        seconds(digest.first),
+                        seconds(digest.last(&sum)),
+                        sum.total_us,
+                        0_u32,
+                        sum.max_us,
+                        0_u32,
+                        sum.rows,
+                    ]);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The clients of MySQL clusters.
@@ -272,6 +317,11 @@ mod tests {
                 Table::ConnectionPool,
                 "hostgroup srv_host srv_port status ConnUsed ConnFree ConnOK ConnERR MaxConnUsed Queries \
                  Queries_GTID_sync Bytes_data_sent Bytes_data_recv Latency_us",
+            ),
+            (
+                Table::Digests,
+                "hostgroup schemaname username client_address digest digest_text count_star first_seen last_seen \
+                 sum_time min_time max_time sum_rows_affected sum_rows_sent",
             ),
             (Table::Global, "Variable_Name Variable_Value"),
             (Table::Memory, "Variable_Name Variable_Value"),
