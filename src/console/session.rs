@@ -4,7 +4,7 @@ use super::commands::{self, Command, Show};
 use super::show::row;
 use super::{Console, config_rows, own, shapes, show, sockets};
 use crate::session::Slot;
-use crate::session::wire::Client;
+use crate::session::wire::{AHEAD_MAX, Client};
 use protocol::answer::{Answer, Column, Columns, Kind};
 use protocol::fault::Cause;
 use protocol::served::{Served, Step};
@@ -13,10 +13,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
-
-/// Bytes that an operator may send ahead of an answer.
-const AHEAD_MAX: usize = 64 * 1024;
-
 /// The columns of `SELECT 1`.
 const ONE: &[Column] = &[Column::of("?column?", Kind::Int4)];
 
@@ -42,11 +38,7 @@ pub(crate) async fn serve<P: Protocol>(
     manner: Manner<'_>,
 ) -> io::Result<()> {
     let describe = |text: &str| describe(text, manner);
-    poll_fn(|cx| {
-        slot.set_waker(cx.waker().clone());
-        Poll::Ready(())
-    })
-    .await;
+    slot.adopt().await;
     let mut served = P::Served::new(manner.abilities);
     loop {
         let step = match served.feed(&client.inbox, &describe, client.outbox.space()) {
@@ -91,12 +83,8 @@ fn poll_next<P: Protocol>(
     client: &mut Client,
     slot: &Slot<P>,
 ) -> Poll<io::Result<Option<Fault>>> {
-    if slot.is_killed() {
-        return Poll::Ready(Ok(Some(Fault::fatal(Cause::Terminated, "Connection was killed"))));
-    }
-    if slot.is_stopping() {
-        let message = "terminating connection: the proxy is shutting down";
-        return Poll::Ready(Ok(Some(Fault::fatal(Cause::Shutdown, message))));
+    if let Some(fault) = slot.last_word(|| true) {
+        return Poll::Ready(Ok(Some(fault)));
     }
     // A cancel that comes while nothing runs means nothing.
     slot.is_canceled();

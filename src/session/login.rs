@@ -102,11 +102,7 @@ pub async fn serve<P: Protocol>(gate: Arc<Gate<P>>, stream: Stream, manners: Man
     let admitted = Box::pin(admit(&gate, client, login, tls.as_ref(), until, spare)).await;
     let Some((mut session, mut guard)) = admitted else { return };
     loop {
-        poll_fn(|cx| {
-            guard.slot.set_waker(cx.waker().clone());
-            std::task::Poll::Ready(())
-        })
-        .await;
+        guard.slot.adopt().await;
         let Some(abilities) = session.run().await else { return };
         let Some(login) = P::Login::again(Arc::clone(&terms), abilities, guard.slot.key()) else { return };
         // All else that the session had goes with it, its place too.

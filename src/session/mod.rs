@@ -183,11 +183,7 @@ impl<P: Protocol> Session<P> {
 
     /// Waits for the client, and hears what a backend that it keeps says by itself.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        if self.slot.is_killed() {
-            return Poll::Ready(Err(End::Fault(Fault::fatal(Cause::Terminated, "Connection was killed"))));
-        }
-        if self.slot.is_stopping() && self.may_stop() {
-            let fault = Fault::fatal(Cause::Shutdown, "terminating connection: the proxy is shutting down");
+        if let Some(fault) = self.slot.last_word(|| self.may_stop()) {
             return Poll::Ready(Err(End::Fault(fault)));
         }
         if let Some(lease) = &mut self.lease {

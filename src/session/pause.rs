@@ -7,7 +7,6 @@ use super::judge::Judgement;
 use super::request::{LeaseFailed, canceled};
 use super::{End, Session};
 use pool::{EndpointId, Landed};
-use protocol::fault::Cause;
 use protocol::{Fault, Protocol};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -69,15 +68,8 @@ impl<P: Protocol> Session<P> {
             if resumed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(None));
             }
-            if slot.is_killed() {
-                return Poll::Ready(Err(End::Fault(Fault::fatal(
-                    Cause::Terminated,
-                    "Connection was killed",
-                ))));
-            }
-            if slot.is_stopping() {
-                let message = "terminating connection: the proxy is shutting down";
-                return Poll::Ready(Err(End::Fault(Fault::fatal(Cause::Shutdown, message))));
+            if let Some(fault) = slot.last_word(|| true) {
+                return Poll::Ready(Err(End::Fault(fault)));
             }
             if slot.is_canceled() {
                 return Poll::Ready(Ok(Some(canceled())));

@@ -6,12 +6,14 @@
 
 use parking_lot::Mutex;
 use pool::CancelTarget;
-use protocol::{Held, Protocol};
+use protocol::fault::Cause;
+use protocol::{Fault, Held, Protocol};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -73,9 +75,20 @@ impl<P: Protocol> Slot<P> {
         &self.key
     }
 
-    /// Remembers how to wake the session's task.
-    pub fn set_waker(&self, waker: Waker) {
+    /// From now on the calling task is the session's: it is woken when somebody wants something of the session.
+    pub async fn adopt(&self) {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         self.state.lock().waker = Some(waker);
+    }
+
+    /// Why the session is to end now, as its client is told. `may_stop` says whether it is at an edge where a
+    /// shutdown may end it.
+    pub(crate) fn last_word(&self, may_stop: impl FnOnce() -> bool) -> Option<Fault> {
+        if self.is_killed() {
+            return Some(Fault::fatal(Cause::Terminated, "Connection was killed"));
+        }
+        let message = "terminating connection: the proxy is shutting down";
+        (self.is_stopping() && may_stop()).then(|| Fault::fatal(Cause::Shutdown, message))
     }
 
     /// A request waits for a backend, in line or for its database to be resumed.

@@ -17,7 +17,7 @@ use tokio::task::coop;
 pub(super) const SCRATCH: usize = 32 * 1024;
 
 /// Bytes that a client may send ahead of the replies to what it sent before.
-pub(super) const AHEAD_MAX: usize = 64 * 1024;
+pub(crate) const AHEAD_MAX: usize = 64 * 1024;
 
 /// Buffers of a session that grew beyond this are given back when it is idle.
 pub(super) const KEEP: usize = 2048;
