@@ -84,7 +84,7 @@ impl<P: Protocol> Session<P> {
                 return Ok(());
             }
         }
-        let ran = self.run_judged(request, judged, started).await;
+        let ran = self.run_judged(request, &mut judged, started).await;
         self.end_fence();
         ran
     }
@@ -93,7 +93,7 @@ impl<P: Protocol> Session<P> {
     async fn run_judged(
         &mut self,
         request: Request,
-        mut judged: Judgement,
+        judged: &mut Judgement,
         started: Instant,
     ) -> Result<(), End> {
         let refused = self.service.pins.refused;
@@ -101,17 +101,17 @@ impl<P: Protocol> Session<P> {
         if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
             return self.refuse_pin(hold::would_hold(judged.effects), request).await;
         }
-        if self.locks_in_vain(&judged) {
+        if self.locks_in_vain(judged) {
             return self.refuse_lock(request).await;
         }
-        self.remember(&mut judged);
+        self.remember(judged);
         if self.lease.is_some() {
             self.count(true, self.bound_reason());
-            if self.is_concerned(&judged) {
-                self.prick_ears(&judged, request.len).await?;
+            if self.is_concerned(judged) {
+                self.prick_ears(judged, request.len).await?;
             }
-            let note = if self.opening.is_open() { self.follow(&judged, request.len).await? } else { None };
-            let ran = self.run_bound(request, &judged, started).await;
+            let note = if self.opening.is_open() { self.follow(judged, request.len).await? } else { None };
+            let ran = self.run_bound(request, judged, started).await;
             self.note_opening(note);
             return ran;
         }
@@ -120,7 +120,7 @@ impl<P: Protocol> Session<P> {
                 Fault::error(Cause::NotSupported, "transactions are not allowed in statement pool mode");
             return self.refuse(fault, request).await;
         }
-        self.run_leased(request, &mut judged, started).await
+        self.run_leased(request, judged, started).await
     }
 
     /// Ends what another session runs, as its client asked under the number it was given.

@@ -44,19 +44,22 @@ pub(super) fn poll_read(
     cx: &mut Context<'_>,
     space: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    // A peer that always has more to say must not keep the thread.
-    let turn = ready!(coop::poll_proceed(cx));
+    // A peer that always has more to say must not keep the thread: then the runtime says when to go on.
+    if !coop::has_budget_remaining() {
+        drop(ready!(coop::poll_proceed(cx)));
+    }
     match stream.read_now(space) {
         None if *armed => return Poll::Pending,
         Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
         Some(read) => {
-            turn.made_progress();
+            if let Poll::Ready(turn) = coop::poll_proceed(cx) {
+                turn.made_progress();
+            }
             *armed = false;
             return Poll::Ready(read);
         }
         None => {}
     }
-    drop(turn);
     let mut buf = ReadBuf::new(space);
     let read = Pin::new(stream).poll_read(cx, &mut buf);
     *armed = read.is_pending();

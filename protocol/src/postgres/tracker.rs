@@ -103,6 +103,9 @@ pub struct PgTracker {
     pub(super) unnamed_before: VecDeque<Unnamed>,
     /// Room for the next one.
     unnamed_spare: Unnamed,
+    /// Changes of nothing to nothing, which came before those of `unnamed_before`: all there are, where only simple
+    /// queries are sent.
+    unnamed_never: usize,
     /// What the statement that was bound last frees, when it is run.
     pub(super) frees: Option<Box<[u8]>>,
     /// Names that the request under way has prepared: void if it must be sent once more.
@@ -169,6 +172,10 @@ impl PgTracker {
 
     /// The client replaces its unnamed statement, or closes it, by a message for which an answer is owed.
     pub(super) fn set_unnamed(&mut self, number: u64, tail: &[u8]) {
+        if number == 0 && self.unnamed.number == 0 && self.unnamed_before.is_empty() {
+            self.unnamed_never += 1;
+            return;
+        }
         let mut before = std::mem::replace(&mut self.unnamed, std::mem::take(&mut self.unnamed_spare));
         self.unnamed.number = number;
         self.unnamed.tail.clear();
@@ -183,6 +190,10 @@ impl PgTracker {
 
     /// What changed the unnamed statement has been answered: what was before is of no more use.
     pub(super) fn keep_unnamed(&mut self) {
+        if self.unnamed_never > 0 {
+            self.unnamed_never -= 1;
+            return;
+        }
         let before = self.unnamed_before.pop_front();
         self.spare_unnamed(before);
     }
@@ -190,7 +201,10 @@ impl PgTracker {
     /// The last message that changed the unnamed statement was not heeded: one that was `skipped` has not destroyed
     /// the one before it either.
     fn unset_unnamed(&mut self, skipped: bool) {
-        let Some(before) = self.unnamed_before.pop_back() else { return };
+        let Some(before) = self.unnamed_before.pop_back() else {
+            self.unnamed_never = self.unnamed_never.saturating_sub(1);
+            return;
+        };
         if skipped {
             let unheeded = std::mem::replace(&mut self.unnamed, before);
             self.spare_unnamed(Some(unheeded));
@@ -291,6 +305,7 @@ impl Tracker for PgTracker {
             unnamed: Unnamed::default(),
             unnamed_before: VecDeque::new(),
             unnamed_spare: Unnamed::default(),
+            unnamed_never: 0,
             frees: None,
             fresh_names: Vec::new(),
             unkept: 0,
