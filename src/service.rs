@@ -15,7 +15,7 @@ use crate::statement_log::StatementLog;
 use crate::traces::Tracer;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings, Want};
+use pool::{Access, Cluster, Consistency, Freshness, Identity, Need, PoolSettings};
 use protocol::handshake::{AuthMethod, Credential, Verifier};
 use protocol::tracker::Memory;
 use protocol::{Held, Protocol};
@@ -232,16 +232,8 @@ impl<P: Protocol> Directory<P> {
             let users = edition.snapshot.users.values().filter(|user| !user.console).filter(serves);
             for user in users {
                 let Ok(service) = edition.service(self.trade, &user.name, &probe.dbname, 0) else { continue };
-                let need = Need {
-                    want: Want::Any,
-                    consistency: Consistency::Eventual,
-                    max_lag: None,
-                    freshness: &mut Freshness::default(),
-                    exclude: None,
-                    drawn: None,
-                    deadline,
-                    now: Instant::now(),
-                };
+                let mut freshness = Freshness::default();
+                let need = Need::of_anybody(&mut freshness, Instant::now(), deadline);
                 if let Ok(leased) = service.access.lease(need).await {
                     self.announced.store(Arc::new(leased.lease.memory.reported().to_vec()));
                     leased.lease.release();

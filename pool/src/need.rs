@@ -40,6 +40,22 @@ pub struct Need<'a> {
     pub deadline: Instant,
 }
 
+impl<'a> Need<'a> {
+    /// Any endpoint that answers, for who has seen nothing yet.
+    pub fn of_anybody(freshness: &'a mut Freshness, now: Instant, deadline: Instant) -> Self {
+        Self {
+            want: Want::Any,
+            consistency: Consistency::Eventual,
+            max_lag: None,
+            freshness,
+            exclude: None,
+            drawn: None,
+            now,
+            deadline,
+        }
+    }
+}
+
 /// Where a request landed, and why not on a replica if it asked for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Landed {

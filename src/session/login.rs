@@ -18,7 +18,7 @@ use crate::service::{Directory, Service, Unserved, Welcome};
 use crate::violations::{Side, Way, constant};
 use parking_lot::Mutex;
 use pool::net::{ServerTls, Stream, accept_direct_tls, accept_tls};
-use pool::{Consistency, Freshness, Need, Want};
+use pool::{Consistency, Freshness, Need};
 use protocol::fault::Cause;
 use protocol::handshake::{Greeting, Login, LoginStep};
 use protocol::own::Errand;
@@ -387,16 +387,9 @@ async fn welcome<P: Protocol>(
 /// Asks a backend what it makes of the settings that a client wants.
 async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welcome, Fault> {
     let now = Instant::now();
-    let need = Need {
-        want: Want::Any,
-        consistency: Consistency::Eventual,
-        max_lag: None,
-        freshness: &mut Freshness::default(),
-        exclude: None,
-        drawn: None,
-        now,
-        deadline: now + service.query_wait_timeout.min(ERRAND_MAX),
-    };
+    let mut freshness = Freshness::default();
+    let deadline = now + service.query_wait_timeout.min(ERRAND_MAX);
+    let need = Need::of_anybody(&mut freshness, now, deadline);
     let mut lease = service.access.lease(need).await.map_err(|error| error.fault())?.lease;
     let lost = |_| Fault::fatal(Cause::BackendLost, "the database was lost while a client signed in");
     let mut reported = lease.memory.reported().to_vec();
