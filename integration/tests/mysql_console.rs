@@ -230,11 +230,11 @@ fn agents_for_proxysql_find_what_they_select() {
     for value in 0..10 {
         clients[0].query(&format!("SELECT {value} AS a_digest")).ok();
     }
-    let digests = "SELECT schemaname, digest_text, count_star, sum_rows_sent FROM stats_mysql_query_digest";
-    holds("ten calls of a digest", SOON, Some("app 10 10".to_owned()), || {
+    let digests = "SELECT hostgroup, digest_text, count_star, sum_rows_sent FROM stats_mysql_query_digest";
+    holds("ten calls of a digest", SOON, Some("0 10 10".to_owned()), || {
         let rows = table(&mut agent, digests);
         let one = rows.iter().find(|row| row["digest_text"].to_lowercase() == "select ? as a_digest")?;
-        Some(format!("{} {} {}", one["schemaname"], one["count_star"], one["sum_rows_sent"]))
+        Some(format!("{} {} {}", one["hostgroup"], one["count_star"], one["sum_rows_sent"]))
     });
     holds("ten questions more", SOON, before + 10, || global(&mut agent, "Questions"));
     holds("clients, the agent one of them", SOON, 4, || global(&mut agent, "Client_Connections_connected"));

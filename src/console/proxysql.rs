@@ -195,7 +195,7 @@ fn digests(facts: &Facts) -> Vec<Row> {
                 if sum.calls > 0 {
                     all.push(row![
                         hostgroup,
-                        digest.of.database(),
+                        "",
                         "",
                         "",
                         format!("0x{:016X}", digest.number),
