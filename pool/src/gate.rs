@@ -2,13 +2,21 @@
 //!
 //! Invariant: those inside never exceed the size, except that a size that shrinks waits for
 //! those already inside. Whoever leaves lets in whoever has waited longest.
+//!
+//! Going in and out where nobody waits is one atomic step each, in `free`. Who waits stands at the semaphore, and
+//! what is free goes there: whoever comes to wait looks at `free` after it is counted, and whoever leaves looks for
+//! who waits after its place is free, so that one of both sees the other.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Instant;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// Places that are free while nobody waits.
+    free: AtomicU32,
+    /// Places for those who wait.
     places: Semaphore,
     size: AtomicU32,
     /// Places to be taken away as their holders leave.
@@ -30,7 +38,7 @@ impl Drop for Place<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 
@@ -39,7 +47,8 @@ impl Gate {
     pub fn new(size: u32) -> Self {
         let size = size.max(1);
         Self {
-            places: Semaphore::new(size as usize),
+            free: AtomicU32::new(size),
+            places: Semaphore::new(0),
             size: AtomicU32::new(size),
             debt: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
@@ -48,19 +57,21 @@ impl Gate {
 
     /// Goes in if there is room and nobody waits. Whoever is in must `leave`.
     pub fn try_enter(&self) -> bool {
-        match self.places.try_acquire() {
-            Ok(place) => {
-                place.forget();
-                true
-            }
-            Err(_) => false,
+        if self.waiting.load(SeqCst) > 0 {
+            return false;
         }
+        if self.free.fetch_update(SeqCst, Relaxed, |free| free.checked_sub(1)).is_ok() {
+            return true;
+        }
+        // What was meant for one who has given up.
+        self.places.try_acquire().map(SemaphorePermit::forget).is_ok()
     }
 
     /// Waits in line until `deadline`. Whoever is in must `leave`.
     pub async fn enter(&self, deadline: Instant) -> bool {
-        self.waiting.fetch_add(1, Relaxed);
+        self.waiting.fetch_add(1, SeqCst);
         let _waiting = Waiting(self);
+        self.hand_over();
         match tokio::time::timeout_at(deadline.into(), self.places.acquire()).await {
             Ok(Ok(place)) => {
                 place.forget();
@@ -80,7 +91,23 @@ impl Gate {
         let owed = self.debt.load(Relaxed) > 0
             && self.debt.fetch_update(Relaxed, Relaxed, |debt| debt.checked_sub(1)).is_ok();
         if !owed {
-            self.places.add_permits(1);
+            self.give(1);
+        }
+    }
+
+    /// So many places are free.
+    fn give(&self, places: u32) {
+        self.free.fetch_add(places, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            self.hand_over();
+        }
+    }
+
+    /// What is free goes to those who wait.
+    fn hand_over(&self) {
+        let free = self.free.swap(0, SeqCst);
+        if free > 0 {
+            self.places.add_permits(free as usize);
         }
     }
 
@@ -96,10 +123,15 @@ impl Gate {
                 forgiven = debt.min(grown);
                 Some(debt - forgiven)
             });
-            self.places.add_permits((grown - forgiven) as usize);
+            self.give(grown - forgiven);
         } else {
             let excess = old - size;
-            let taken = self.places.forget_permits(excess as usize) as u32;
+            let mut taken = 0;
+            let _ = self.free.fetch_update(SeqCst, Relaxed, |free| {
+                taken = free.min(excess);
+                Some(free - taken)
+            });
+            taken += self.places.forget_permits((excess - taken) as usize) as u32;
             self.debt.fetch_add(excess - taken, Relaxed);
         }
     }
@@ -115,7 +147,7 @@ impl Gate {
 
     /// How many are inside.
     pub fn inside(&self) -> u32 {
-        let free = self.places.available_permits() as u32;
+        let free = self.free.load(Relaxed) + self.places.available_permits() as u32;
         (self.size() + self.debt.load(Relaxed)).saturating_sub(free)
     }
 }

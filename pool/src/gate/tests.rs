@@ -92,3 +92,38 @@ async fn a_waiter_that_gives_up_passes_its_place_on() {
     gate.leave();
     assert!(patient.await.expect("the patient one does not panic"));
 }
+
+/// No place is lost and none is given twice, whoever meets whom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_come_and_go_at_once() {
+    let gate = Arc::new(Gate::new(2));
+    let inside = Arc::new(AtomicU32::new(0));
+    let visitors: Vec<_> = (0..8)
+        .map(|visitor| {
+            let (gate, inside) = (gate.clone(), inside.clone());
+            tokio::spawn(async move {
+                for turn in 0..2_000 {
+                    // Some come only if there is room, some give up at once.
+                    let entered = match (visitor + turn) % 3 {
+                        0 => gate.try_enter(),
+                        1 => gate.enter(Instant::now()).await,
+                        _ => gate.enter(soon()).await,
+                    };
+                    if entered {
+                        assert!(inside.fetch_add(1, SeqCst) < 2);
+                        yield_now().await;
+                        inside.fetch_sub(1, SeqCst);
+                        gate.leave();
+                    } else {
+                        assert_ne!((visitor + turn) % 3, 2, "who waits gets in");
+                    }
+                }
+            })
+        })
+        .collect();
+    for visitor in visitors {
+        visitor.await.expect("no visitor panics");
+    }
+    assert_eq!((gate.inside(), gate.waiting()), (0, 0));
+    assert!(gate.try_enter() && gate.try_enter() && !gate.try_enter());
+}
