@@ -9,6 +9,7 @@ use super::errand::Trouble;
 use super::hold;
 use super::judge::{Judgement, Seen, judge};
 use super::relay::{Relay, Stop};
+use super::settle::Left;
 use super::slot::Killed;
 use super::{End, Session};
 use crate::violations::{Side, constant};
@@ -142,7 +143,10 @@ impl<P: Protocol> Session<P> {
     /// On the backend that the session has already.
     async fn run_bound(&mut self, request: Request, judged: &Judgement, started: Instant) -> Result<(), End> {
         match self.attempt(request, None, false, started).await? {
-            Attempt::Done => self.settle(started, judged).await,
+            Attempt::Done => {
+                let left = self.settle_now(started, judged);
+                if left == Left::Nothing { Ok(()) } else { self.settle(left, judged).await }
+            }
             Attempt::Refused(_) | Attempt::LostUnseen => {
                 let message = "the database closed the connection of this session";
                 Err(End::Fault(Fault::fatal(Cause::BackendLost, message)))
@@ -199,7 +203,8 @@ impl<P: Protocol> Session<P> {
                 Attempt::Done => {
                     self.count(!on_replica, reason(judged, landed));
                     self.note_opening(opening);
-                    return self.settle(started, judged).await;
+                    let left = self.settle_now(started, judged);
+                    return if left == Left::Nothing { Ok(()) } else { self.settle(left, judged).await };
                 }
                 Attempt::Refused(code) => {
                     self.learn(request, code);

@@ -24,10 +24,24 @@ const CLEANUP_MAX: Duration = Duration::from_secs(5);
 /// How long a cancel may take to show.
 const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
+/// What is left to do behind a request whose reply is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// It opened a transaction, and must not have.
+    Refusal,
+    /// A RESET in a transaction may have taken what the client asked for when it signed in.
+    Startup,
+    /// The backend must be asked what the session left on it.
+    Questions,
+    /// The backend may be given back, which may take a moment.
+    Parting,
+}
+
 impl<P: Protocol> Session<P> {
-    /// The reply is over: gives the backend back, unless something binds it.
-    pub(super) async fn settle(&mut self, started: Instant, judged: &Judgement) -> Result<(), End> {
-        let Some(lease) = &mut self.lease else { return Ok(()) };
+    /// The reply is over: gives the backend back, unless something binds it. Says what it must be waited for.
+    pub(super) fn settle_now(&mut self, started: Instant, judged: &Judgement) -> Left {
+        let Some(lease) = &mut self.lease else { return Left::Nothing };
         let now = Instant::now();
         let took_us = lease.endpoint().finished(now.saturating_duration_since(started));
         self.service.counters.took(took_us);
@@ -46,15 +60,12 @@ impl<P: Protocol> Session<P> {
         }
         if self.tracker.txn() != TxnStatus::Idle {
             if self.service.refuses_transactions() {
-                self.drop_lease();
-                let message = "transactions are not allowed in statement pool mode";
-                return Err(End::Fault(Fault::fatal(Cause::NotSupported, message)));
+                return Left::Refusal;
             }
             self.hold.schema_waits |= self.hold.schema_changes;
-            if judged.effects.contains(Effects::SETTINGS) && self.tracker.txn() == TxnStatus::Open {
-                self.keep_startup().await?;
-            }
-            return Ok(());
+            let may_reset =
+                judged.effects.contains(Effects::SETTINGS) && self.tracker.txn() == TxnStatus::Open;
+            return if may_reset { Left::Startup } else { Left::Nothing };
         }
         self.opening.forget();
         // SET and its kin touch no data: the session has seen nothing new.
@@ -62,19 +73,41 @@ impl<P: Protocol> Session<P> {
             self.mark_freshness(now);
         }
         self.note_effects(judged);
+        if self.tracker.is_touched() | hold::is_asked(self.effects) {
+            return Left::Questions;
+        }
         let effects = std::mem::replace(&mut self.effects, Effects::empty());
-        if self.tracker.is_touched() | hold::is_asked(effects) {
+        let held = self.bound_by(effects);
+        if !held.is_empty() || self.hold.must_reset || !self.has_folded_ears() || !self.slot.take_back_now() {
+            self.effects = effects;
+            return Left::Parting;
+        }
+        self.lease.take().into_iter().for_each(Lease::release);
+        self.show_pin(held);
+        Left::Nothing
+    }
+
+    /// Does what `settle_now` has left.
+    pub(super) async fn settle(&mut self, left: Left, judged: &Judgement) -> Result<(), End> {
+        match left {
+            Left::Nothing => return Ok(()),
+            Left::Refusal => {
+                self.drop_lease();
+                let message = "transactions are not allowed in statement pool mode";
+                return Err(End::Fault(Fault::fatal(Cause::NotSupported, message)));
+            }
+            Left::Startup => return self.keep_startup().await,
+            Left::Questions | Left::Parting => {}
+        }
+        let effects = std::mem::replace(&mut self.effects, Effects::empty());
+        if left == Left::Questions {
             let told_alone = judged.reason == Reason::Session && judged.statements == 1;
             self.inspect(told_alone).await?;
+            if self.tracker.txn() != TxnStatus::Idle {
+                return Ok(());
+            }
         }
-        if self.tracker.txn() != TxnStatus::Idle {
-            return Ok(());
-        }
-        // What the next statement may ask of this one only this backend knows.
-        let asked_next = effects.intersects(Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID));
-        let last = if asked_next { Held::LAST_RESULT } else { Held::empty() };
-        let held = self.held.union(self.hold.kept).union(last).without(self.service.pins.allowed);
-        let held = held.union(self.tracker.held()).union(self.service.always_held());
+        let held = self.bound_by(effects);
         if held.is_empty() {
             if self.hold.must_reset {
                 self.reset_unsure().await;
@@ -83,17 +116,22 @@ impl<P: Protocol> Session<P> {
                 self.drop_lease();
             }
             self.effects = Effects::empty();
-            if self.slot.take_back_now() {
-                self.lease.take().into_iter().for_each(Lease::release);
-            } else {
-                self.give_back_late().await;
-            }
+            self.give_back_late().await;
         } else {
             // What a RESET took of the values of the sign-in.
             self.restore().await.map_err(|_| lost())?;
         }
         self.show_pin(held);
         Ok(())
+    }
+
+    /// What binds the session to its backend, after requests with these effects.
+    fn bound_by(&self, effects: Effects) -> Held {
+        // What the next statement may ask of this one only this backend knows.
+        let asked_next = effects.intersects(Effects::FOUND_ROWS.union(Effects::LAST_INSERT_ID));
+        let last = if asked_next { Held::LAST_RESULT } else { Held::empty() };
+        let held = self.held.union(self.hold.kept).union(last).without(self.service.pins.allowed);
+        held.union(self.tracker.held()).union(self.service.always_held())
     }
 
     /// Remembers what nothing will show.
