@@ -106,7 +106,7 @@ impl<P: Protocol> Scene for Sight<'_, P> {
     }
 
     fn demand(&self, freshness: &mut Freshness) -> Demand {
-        let reign = self.outlook.incarnation();
+        let reign = self.outlook.incarnation(&mut freshness.reign);
         let place = |reign, token: &Token, at| self.outlook.placed(reign, token, at);
         if let Some(first) = freshness.heed(reign, place) {
             return first;
@@ -162,7 +162,12 @@ impl<P: Protocol> Access<P> {
         Box::pin(self.search(need)).await
     }
 
-    /// The same where nothing must be waited for; `None` where something must.
+    /// Whether both lead to the same cluster, so that what was seen through one holds for the other.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.outlook, &other.outlook)
+    }
+
+    /// The same as `lease` where nothing must be waited for; `None` where something must.
     pub fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
         let lanes = self.lanes.load();
         let now = need.now;

@@ -62,6 +62,8 @@ pub struct Freshness {
     floor: Option<Floor>,
     /// Boxed, because few sessions are told anything.
     told: Option<Box<Told>>,
+    /// The reign that was in force when this was last asked.
+    pub(crate) reign: Option<Incarnation>,
 }
 
 /// What the samples of an endpoint tell of a moment.

@@ -15,7 +15,8 @@ use crate::topology::{NoPrimary, Role};
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -55,6 +56,8 @@ pub(crate) struct Outlook {
     board: Mutex<Board>,
     trail: Arc<Mutex<History>>,
     incarnation: ArcSwapOption<Incarnation>,
+    /// Its number, 0 while there is none: tells who knows one whether it is still that.
+    reign: AtomicU64,
     primary: AtomicU32,
     vanished_at: AtomicU64,
     shut: AtomicBool,
@@ -76,6 +79,7 @@ impl Outlook {
             trail: board.trail.clone(),
             board: Mutex::new(board),
             incarnation: ArcSwapOption::empty(),
+            reign: AtomicU64::new(0),
             primary: AtomicU32::new(NOBODY),
             vanished_at: AtomicU64::new(0),
             shut: AtomicBool::new(false),
@@ -98,6 +102,7 @@ impl Outlook {
         self.vanished_at.store(board.vanished_at.map_or(0, |at| self.clock.ticks(at)), Relaxed);
         if self.incarnation.load().as_deref() != board.incarnation.as_ref() {
             self.incarnation.store(board.incarnation.map(Arc::new));
+            self.reign.store(board.incarnation.map_or(0, |reign| reign.number), Release);
         }
         for change in &changes {
             self.act(&board, change);
@@ -150,8 +155,12 @@ impl Outlook {
         self.primary.load(Relaxed)
     }
 
-    pub fn incarnation(&self) -> Option<Incarnation> {
-        self.incarnation.load().as_deref().copied()
+    /// The reign in force. `known` is what the caller was told last: as long as that is right, it is not fetched again.
+    pub fn incarnation(&self, known: &mut Option<Incarnation>) -> Option<Incarnation> {
+        if known.map_or(0, |known| known.number) != self.reign.load(Acquire) {
+            *known = self.incarnation.load().as_deref().copied();
+        }
+        *known
     }
 
     /// Up to when lag is counted: now, or when the primary was last seen if it is away.

@@ -156,6 +156,10 @@ impl<P: Protocol> Session<P> {
     fn renew_service(&mut self) -> Result<(), End> {
         match self.directory.service(&self.user, &self.database, self.flavour) {
             Ok(service) => {
+                if !service.access.is_beside(&self.service.access) {
+                    // What was seen of another cluster says nothing of this one.
+                    self.freshness.forget();
+                }
                 self.service = service;
                 self.account.forget();
             }

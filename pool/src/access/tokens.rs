@@ -25,7 +25,7 @@ impl<P: Protocol> Access<P> {
             let _ = pulse.borrow_and_update();
             let (lanes, now) = (self.lanes.load_full(), Instant::now());
             let sight = Sight::new(&self.outlook, &lanes, now);
-            let reign = self.outlook.incarnation();
+            let reign = self.outlook.incarnation(&mut freshness.reign);
             let demand = if freshness.is_blank() { Demand::Anything } else { sight.demand(freshness) };
             let wanted = match demand {
                 Demand::Anything => return Ok(None),

@@ -327,18 +327,22 @@ impl Tracker for PgTracker {
         }
     }
 
+    #[inline]
     fn intake(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault> {
         self.judge_inbox(inbox, gather_max)
     }
 
+    #[inline]
     fn texts(&self, request: &[u8], visit: &mut dyn FnMut(&[u8])) {
         self.show_texts(request, visit);
     }
 
+    #[inline]
     fn answer(&mut self, request: &[u8], out: &mut Vec<u8>) -> bool {
         self.answer_alone(request, out)
     }
 
+    #[inline]
     fn forward(
         &mut self,
         request: &[u8],
@@ -357,10 +361,12 @@ impl Tracker for PgTracker {
         Ok(())
     }
 
+    #[inline]
     fn needs(&self, head: Head) -> usize {
         super::replies::needs(head)
     }
 
+    #[inline]
     fn on_backend(
         &mut self,
         head: Head,
