@@ -101,6 +101,9 @@ impl<P: Protocol> Session<P> {
         if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
             return self.refuse_pin(hold::would_hold(judged.effects), request).await;
         }
+        if self.opening.is_open() {
+            self.consider_move(judged, request.len).await;
+        }
         if self.locks_in_vain(judged) {
             return self.refuse_lock(request).await;
         }
