@@ -309,7 +309,7 @@ impl Default for Metrics {
         registry.register("statements", "Requests by where they ran and why", new.statements.clone());
         registry.register(
             "second_chances",
-            "Requests that a replica refused and the primary ran",
+            "Requests that a server refused as read-only and that were sent to the primary, or to the next one",
             new.second_chances.clone(),
         );
         registry.register(

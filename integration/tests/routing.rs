@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use integration::wire::Error;
-use integration::{Cluster, Proxy, Stage, Wire, frame, until};
+use integration::{Cluster, Config, Proxy, Stage, Wire, frame, until};
 
 const CORPUS: &str = include_str!("routing/corpus.txt");
 const SCHEMA: &str = include_str!("routing/schema.sql");
@@ -215,6 +215,31 @@ fn no_lock_is_taken_where_it_locks_nothing() {
         wire.query("COMMIT; SELECT pg_advisory_unlock_all()").ok();
         assert_eq!(held(), ["0", "0", "0"], "{lock}");
     }
+}
+
+/// Whoever decides that transactions read from one snapshot: here it is the database, and no session says so.
+#[test]
+fn a_snapshot_is_not_left_by_default() {
+    let stage = Stage::new(1, |config| config);
+    stage
+        .cluster
+        .primary
+        .sql("ALTER DATABASE app SET default_transaction_isolation = 'repeatable read'")
+        .ok();
+    stage.cluster.settle();
+    let proxy = Proxy::start(Config::of(&stage.cluster));
+    let primary = stage.cluster.primary.port().to_string();
+    let mut wire = proxy.session();
+    until("it reads on the replica", Duration::from_secs(30), || {
+        wire.query("BEGIN READ ONLY").ok();
+        let place = wire.query("SELECT inet_server_port()").value();
+        let told = wire.query("SELECT pg_advisory_lock(4713)").code() == "0A000";
+        wire.query("ROLLBACK; SELECT pg_advisory_unlock_all()").ok();
+        (place != primary).then(|| assert!(told, "it was moved"))
+    });
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let held: Vec<String> = stage.cluster.servers().map(|server| server.value(locks)).collect();
+    assert_eq!(held, ["0", "0"]);
 }
 
 /// Inside functions, whatever they are declared to be.

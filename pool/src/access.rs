@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
+mod doubt;
 mod tokens;
 
 /// What a cluster's settings mean to a choice.

@@ -56,6 +56,9 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Answers a client whose statements Splitpool runs itself.
     type Served: Served;
 
+    /// Whether a primary may be told to take no more writes while its connections stay open.
+    const TURNS_READ_ONLY: bool;
+
     /// The header of the frame at the start of `bytes`, or `None` if it is cut.
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError>;
 

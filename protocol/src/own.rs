@@ -25,6 +25,8 @@ pub enum Errand<'a> {
     DiscardSequences,
     /// A statement that the client has said before, in the database's text.
     Say(&'a [u8]),
+    /// Asked inside a transaction: do all its reads see one snapshot?
+    Snapshot,
     /// End an open transaction without its effects.
     Rollback,
     /// Return to the state of a fresh connection.
@@ -67,6 +69,8 @@ pub struct Outcome {
     pub error: Option<(String, String)>,
     /// What `Errand::Inspect` found.
     pub inspection: Inspection,
+    /// What `Errand::Snapshot` was answered.
+    pub snapshot: bool,
     /// Values that the database reported while it ran.
     pub reported: Vec<(String, String)>,
     /// Whether the backend is outside a transaction now.

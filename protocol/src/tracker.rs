@@ -68,6 +68,8 @@ pub enum Refusal {
     Elsewhere,
     /// It is a write, and will be one the next time.
     Write,
+    /// The same, and the server takes none from anybody: it is no primary, or will soon be none.
+    ReadOnlyServer,
 }
 
 /// How quotes in a session's texts are to be read.

@@ -60,7 +60,7 @@ impl Effects {
     pub const TOKEN: Self = Self(1 << 23);
 
     /// Nothing is left that is not told by another effect: a function takes an advisory lock, of the session or of
-    /// the transaction.
+    /// the transaction; or a query locks rows (MySQL).
     pub const LOCKS: Self = Self(1 << 24);
 
     const NAMES: [(Self, &'static str); 25] = [

@@ -92,6 +92,14 @@ impl Judgement {
         Self { target: Target::Primary, reason: Reason::Transaction, ..Self::nothing() }
     }
 
+    /// Whether a refusal leaves nothing of it done: one statement that calls nothing which might have committed a part.
+    pub(super) fn is_all_or_nothing(&self) -> bool {
+        self.statements == 1
+            && !self.begins
+            && self.reason != Reason::Procedure
+            && !self.effects.contains(Effects::UNKNOWN)
+    }
+
     /// Takes one more statement in.
     fn add(&mut self, plan: &Plan, route: &Route) {
         let strict = |target| match target {

@@ -22,8 +22,8 @@ const STATEMENTS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Opening {
     texts: Vec<Box<[u8]>>,
-    /// What it has read in one snapshot it cannot read in another: it can be moved until it reads.
-    isolated: bool,
+    /// It may have read something: if it reads from one snapshot all along, it cannot be moved any more.
+    seen: bool,
 }
 
 impl Opening {
@@ -48,8 +48,9 @@ impl Opening {
     }
 }
 
-fn is_isolated(text: &[u8]) -> bool {
-    text.windows(10).any(|word| word.eq_ignore_ascii_case(b"repeatable"))
+/// `START TRANSACTION WITH CONSISTENT SNAPSHOT` reads as of now.
+fn takes_snapshot(text: &[u8]) -> bool {
+    text.windows(8).any(|word| word.eq_ignore_ascii_case(b"snapshot"))
 }
 
 /// What a statement means for a transaction that can be moved.
@@ -79,9 +80,7 @@ impl<P: Protocol> Session<P> {
     pub(super) fn note_opening(&mut self, texts: Option<Box<[u8]>>) {
         let Some(text) = texts else { return };
         if self.tracker.txn() == TxnStatus::Open {
-            let by_default = self.settings.value("default_transaction_isolation");
-            let isolation = by_default.filter(|_| !self.opening.is_open()).unwrap_or_default().as_bytes();
-            self.opening.isolated |= is_isolated(&text) || is_isolated(isolation);
+            self.opening.seen |= takes_snapshot(&text);
             self.opening.add(&text);
         } else {
             self.opening.forget();
@@ -102,6 +101,23 @@ impl<P: Protocol> Session<P> {
         found.into_boxed_slice()
     }
 
+    /// Before a request runs in a transaction on a replica: one that belongs on the primary, but has read from a
+    /// snapshot that only the replica has, stays where it is.
+    pub(super) async fn consider_move(&mut self, judged: &Judgement, bytes: usize) {
+        let plain = judged.target != Target::Primary
+            && judged.reason != Reason::TransactionControl
+            && judged.effects.is_empty();
+        if !self.opening.seen || plain {
+            return;
+        }
+        let text = self.text_of(self.client.inbox.get(..bytes).unwrap_or_default());
+        let Some(lease) = self.lease.as_mut().filter(|_| step(judged, &text) == Step::Move) else { return };
+        let asked = errand::run(lease, &Errand::Snapshot, self.client.outbox.space()).await;
+        if asked.map_or(true, |outcome| outcome.error.is_some() || outcome.snapshot) {
+            self.opening.forget();
+        }
+    }
+
     /// Before a request runs in a transaction on a replica: moves it if it must be. Returns what is to be
     /// noted once the request was answered.
     pub(super) async fn follow(
@@ -112,9 +128,7 @@ impl<P: Protocol> Session<P> {
         let text = self.text_of(self.client.inbox.get(..bytes).unwrap_or_default());
         match step(judged, &text) {
             Step::Stay => {
-                if self.opening.isolated {
-                    self.opening.forget();
-                }
+                self.opening.seen = true;
                 Ok(None)
             }
             Step::Note => Ok(Some(text)),

@@ -2,7 +2,8 @@
 //!
 //! Retries only what cannot have taken effect: a read, or a BEGIN, of which the client has
 //! had no byte. A replica that refuses a statement as a write is answered by running it on
-//! the primary, once, and remembering its shape.
+//! the primary, once, and remembering its shape; a primary that has just turned read-only, by
+//! waiting for the next one.
 
 use super::alarm::Late;
 use super::errand::Trouble;
@@ -102,6 +103,9 @@ impl<P: Protocol> Session<P> {
         if open && !refused.is_empty() && hold::would_hold(judged.effects).intersects(refused) {
             return self.refuse_pin(hold::would_hold(judged.effects), request).await;
         }
+        if self.opening.is_open() {
+            self.consider_move(judged, request.len).await;
+        }
         if self.locks_in_vain(judged) {
             return self.refuse_lock(request).await;
         }
@@ -163,6 +167,7 @@ impl<P: Protocol> Session<P> {
     ) -> Result<(), End> {
         let mut deadline = started + self.service.query_wait_timeout;
         let (mut exclude, mut now) = (None, started);
+        let mut may_turn = P::TURNS_READ_ONLY && request.whole && judged.is_all_or_nothing();
         for _ in 0..ATTEMPTS {
             let landed = match self.take_lease_now(judged, exclude, now, deadline) {
                 Some(landed) => landed,
@@ -198,15 +203,27 @@ impl<P: Protocol> Session<P> {
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
             let opening = if on_replica { self.opening_text(judged, bytes) } else { None };
-            let retry = (on_replica && request.whole).then_some(is_refusal::<P> as fn(&[u8; 5]) -> bool);
-            match self.attempt(request, retry, judged.repeatable && request.whole, started).await? {
+            let retry: Option<fn(&[u8; 5]) -> bool> = match on_replica {
+                true => request.whole.then_some(is_refusal::<P>),
+                false => may_turn.then_some(has_turned::<P>),
+            };
+            match self.attempt(request, retry, on_replica || judged.repeatable, started).await? {
                 Attempt::Done => {
                     self.count(!on_replica, reason(judged, landed));
                     self.note_opening(opening);
                     let left = self.settle_now(started, judged);
                     return if left == Left::Nothing { Ok(()) } else { self.settle(left, judged).await };
                 }
+                Attempt::Refused(_) if !on_replica => {
+                    may_turn = false;
+                    self.service.counters.second_chance();
+                    if let Some(endpoint) = self.drop_lease() {
+                        self.service.access.look_again(endpoint, deadline).await;
+                    }
+                    self.effects |= judged.effects;
+                }
                 Attempt::Refused(code) => {
+                    self.service.counters.second_chance();
                     self.learn(request, code);
                     exclude = self.give_back();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
@@ -303,6 +320,7 @@ impl<P: Protocol> Session<P> {
             return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
         }
         self.alarm.busy(&self.service.bounds, started);
+        let repeats = request.whole && repeatable;
         let keep = request.whole && (retry.is_some() || repeatable);
         // Outside a transaction, all that a failed batch did is undone: it may be sent again.
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
@@ -346,7 +364,7 @@ impl<P: Protocol> Session<P> {
                     self.tracker.rewind();
                     return Ok(Attempt::Refused(code));
                 }
-                Stop::BackendLost { relayed: false, .. } if keep && self.txn_idle() => {
+                Stop::BackendLost { relayed: false, .. } if repeats && self.txn_idle() => {
                     self.client.outbox.clear();
                     self.tracker.rewind();
                     return Ok(Attempt::LostUnseen);
@@ -460,8 +478,7 @@ impl<P: Protocol> Session<P> {
 
     /// A replica refused the request as a write: its shape is a write from now on.
     fn learn(&self, request: Request, code: [u8; 5]) {
-        self.service.counters.second_chance();
-        if P::refusal(&code) != Refusal::Write {
+        if !matches!(P::refusal(&code), Refusal::Write | Refusal::ReadOnlyServer) {
             return;
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
@@ -546,6 +563,11 @@ pub(super) fn canceled() -> Fault {
 /// Whether a replica gave an error that the primary would not, or that another backend may not.
 fn is_refusal<P: Protocol>(code: &[u8; 5]) -> bool {
     P::refusal(code) != Refusal::None
+}
+
+/// Whether a primary takes no writes any more.
+fn has_turned<P: Protocol>(code: &[u8; 5]) -> bool {
+    P::refusal(code) == Refusal::ReadOnlyServer
 }
 
 /// The reason to count: where the request landed may overrule why it was sent.

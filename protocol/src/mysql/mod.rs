@@ -63,6 +63,7 @@ impl crate::Protocol for MySql {
     type CancelKey = CancelKey;
     type OwnReply = MyOwnReply;
     type Served = MyServed;
+    const TURNS_READ_ONLY: bool = true;
 
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         frame::head(bytes)
@@ -110,11 +111,13 @@ impl crate::Protocol for MySql {
         (number >= login::FIRST_NUMBER).then_some(CancelKey(number))
     }
 
-    /// The option --read-only or super_read_only, a read-only transaction, a read-only server;
+    /// A read-only transaction; the options --read-only and super_read_only (and others, of which the number does not
+    /// tell), a read-only engine;
     /// then the ends of a backend that is being stopped.
     fn refusal(code: &[u8; 5]) -> Refusal {
         match code {
-            b"01290" | b"01792" | b"01836" => Refusal::Write,
+            b"01792" => Refusal::Write,
+            b"01290" | b"01836" => Refusal::ReadOnlyServer,
             b"01053" | b"01077" | b"01927" => Refusal::Elsewhere,
             _ => Refusal::None,
         }

@@ -46,6 +46,11 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             query("ROLLBACK", attributes, out);
             reply.simple(1);
         }
+        Errand::Snapshot => {
+            let name = if memory.is_mariadb { "tx_isolation" } else { "transaction_isolation" };
+            query(&format!("SELECT @@session.{name}"), attributes, out);
+            reply.waits.push_back(Waits::Isolation);
+        }
         Errand::Say(text) => {
             put_query(text, attributes, out);
             reply.simple(1);
@@ -217,6 +222,8 @@ enum Waits {
     Locks(Vec<usize>),
     /// One row with how many user variables there are.
     UserVariables,
+    /// One row with the isolation of the session's transactions.
+    Isolation,
 }
 
 /// How much of the answer under way has come.
@@ -438,6 +445,9 @@ impl MyOwnReply {
                 if all > carried {
                     held = Held::USER_VARIABLE;
                 }
+            }
+            Some(Waits::Isolation) => {
+                self.outcome.snapshot = !matches!(next()?, Some(b"READ-COMMITTED" | b"READ-UNCOMMITTED"));
             }
             Some(Waits::Simple) | None => {}
         }

@@ -51,6 +51,8 @@ impl crate::Protocol for Postgres {
     type CancelKey = CancelKey;
     type OwnReply = PgOwnReply;
     type Served = PgServed;
+    /// It becomes a standby by a restart.
+    const TURNS_READ_ONLY: bool = false;
 
     fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
         frame::head(bytes)

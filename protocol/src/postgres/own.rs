@@ -36,10 +36,14 @@ const INSPECT: &str = "SELECT 's', name, setting FROM pg_catalog.pg_settings \
     UNION ALL SELECT 'h', 'prepare', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql) \
     UNION ALL SELECT 'h', 'cursor', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)";
 
+/// How isolated the open transaction is.
+const ISOLATION: &str = "SELECT 'i', pg_catalog.current_setting('transaction_isolation'), NULL";
+
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, out: &mut Vec<u8>) {
     match errand {
         Errand::Say(text) => query(text, out),
+        Errand::Snapshot => query(ISOLATION.as_bytes(), out),
         Errand::Rollback => query(b"ROLLBACK", out),
         Errand::Discard => query(b"DISCARD ALL", out),
         Errand::DiscardSequences => query(b"DISCARD SEQUENCES", out),
@@ -193,6 +197,9 @@ impl PgOwnReply {
         }
         match columns {
             [Some("s"), Some(ROLE), Some("none")] | [Some("s"), _, None] => {}
+            [Some("i"), Some(level), _] => {
+                self.outcome.snapshot = !matches!(level, "read committed" | "read uncommitted");
+            }
             [Some("a"), Some(user), _] => self.settings.push((AUTHORIZATION.into(), user.into())),
             [Some("s"), Some(name), Some(value)] => self.settings.push((name.into(), value.into())),
             [Some("h"), Some("listen"), Some(channel)] => {

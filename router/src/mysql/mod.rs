@@ -41,7 +41,8 @@ pub fn body(text: &[u8], lexing: Lexing) -> Body {
     let mut body = Body { writes: !lexing.trusted, may_set_state: !lexing.trusted, calls: Vec::new() };
     for scan in readings {
         body.writes |= scan.found.danger.is_some() || scan.found.strange;
-        body.may_set_state |= !scan.found.effects.is_empty() || scan.found.variable || scan.found.strange;
+        let effects = scan.found.effects.without(crate::Effects::LOCKS);
+        body.may_set_state |= !effects.is_empty() || scan.found.variable || scan.found.strange;
         body.calls.extend(scan.names.unwrap_or_default());
     }
     body.writes |= body.may_set_state;

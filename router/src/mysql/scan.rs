@@ -227,6 +227,12 @@ impl<'a> Scan<'a> {
         self.found.danger = self.found.danger.or(Some(reason));
     }
 
+    /// On a replica such a lock would be given, and lock nothing.
+    fn locks_rows(&mut self) {
+        self.found.effects |= Effects::LOCKS;
+        self.danger(Reason::Locking);
+    }
+
     fn take_name(&mut self, name: &'a [u8]) -> Last<'a> {
         let before = if let Last::Word(word) = self.last { word } else { b"" };
         self.target &= self.last == Last::Dot;
@@ -259,8 +265,8 @@ impl<'a> Scan<'a> {
                     self.variable_into();
                 }
             }
-            4 if is(word, b"lock") => self.danger(Reason::Locking),
-            5 if is(word, b"share") && is(before, b"for") => self.danger(Reason::Locking),
+            4 if is(word, b"lock") => self.locks_rows(),
+            5 if is(word, b"share") && is(before, b"for") => self.locks_rows(),
             5 if is(word, b"value") && is_any(before, &[b"next", b"previous"]) => {
                 self.found.reads_last |= is(before, b"previous");
                 self.danger(Reason::SideEffect);
@@ -271,7 +277,11 @@ impl<'a> Scan<'a> {
                 self.found.selects = true;
             }
             6 if is_any(word, &[b"update", b"delete"]) => {
-                self.danger(if is(before, b"for") { Reason::Locking } else { Reason::WriteInQuery });
+                if is(before, b"for") {
+                    self.locks_rows();
+                } else {
+                    self.danger(Reason::WriteInQuery);
+                }
             }
             6 | 7 if is_any(word, &[b"insert", b"replace"]) && !self.opens() => {
                 self.danger(Reason::WriteInQuery);
