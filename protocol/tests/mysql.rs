@@ -402,6 +402,13 @@ fn what_is_told_late_is_nobodys() {
     play(0, &dialogue, |stage| assert_eq!(written(stage), None));
     let dialogue = format!("{dialogue}\nC> query:u\n>B query:u\nB> moved:2:last_gtid:0-1-10@1\n>C ok:2@1");
     play(0, &dialogue, |stage| assert_eq!(written(stage).as_deref(), Some("0-1-10")));
+    // Rows in a transaction change its state, and commit nothing.
+    let rows = "columns:1@1 | def@2 | eof@3 | row:r@4 | eof:16387@5";
+    let dialogue = format!(
+        "C> query:s\n>B query:s\nB> {rows}\n>C {rows}
+         C> query:c\n>B query:c\nB> moved:2:last_gtid:0-1-9@1\n>C ok:2@1"
+    );
+    play(0, &dialogue, |stage| assert_eq!(written(stage).as_deref(), Some("0-1-9")));
 }
 
 #[test]

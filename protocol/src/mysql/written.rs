@@ -67,7 +67,8 @@ impl Written {
         if !done.changes.is_empty() || done.cut {
             *late = false;
         } else {
-            *late |= done.status & status::STATE_CHANGED != 0;
+            // Rows in a transaction commit nothing: what changed is the transaction's state.
+            *late |= done.status & (status::STATE_CHANGED | status::IN_TRANSACTION) == status::STATE_CHANGED;
         }
         self.gtid = if self.rows || stale { None } else { told.gtid };
         self.rows |= rows;
