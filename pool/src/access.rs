@@ -17,7 +17,7 @@ use crate::settings::{ClusterSettings, Fallback};
 use crate::token::Token;
 use crate::{balance::Load, topology::NoPrimary};
 use arc_swap::ArcSwap;
-use protocol::Protocol;
+use protocol::{Gtid, Protocol};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -104,6 +104,10 @@ impl<P: Protocol> Scene for Sight<'_, P> {
     fn primary(&self) -> Option<usize> {
         let primary = self.outlook.primary();
         self.lanes.lanes.iter().position(|lane| lane.door.endpoint.id.0 == primary)
+    }
+
+    fn has(&self, at: usize, gtid: &Gtid) -> Option<bool> {
+        self.lanes.lanes[at].door.endpoint.has(gtid)
     }
 
     fn demand(&self, freshness: &mut Freshness) -> Demand {

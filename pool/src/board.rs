@@ -403,6 +403,7 @@ impl Board {
                 probed_at: entry.probed_at,
                 steady_since: entry.steady_since,
                 replayed: entry.replayed,
+                applied: entry.applied.proof().filter(|_| entry.role == Role::Replica).cloned(),
                 share: balance::share(self.strength(entry, best.unwrap_or(0), now)),
             });
         }

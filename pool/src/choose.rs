@@ -10,6 +10,7 @@ use crate::freshness::{Demand, Freshness};
 use crate::lag::Position;
 use crate::need::{Landed, Want};
 use crate::settings::{Consistency, Fallback};
+use protocol::Gtid;
 
 /// The endpoints as a choice sees them, by their place.
 pub(crate) trait Scene {
@@ -25,6 +26,8 @@ pub(crate) trait Scene {
     fn share(&self, at: usize) -> u32;
     /// The place of the primary, if there is one.
     fn primary(&self) -> Option<usize>;
+    /// Whether it is known to have a transaction, and with it those before it; `None` if that cannot be told.
+    fn has(&self, at: usize, gtid: &Gtid) -> Option<bool>;
     /// What the session needs now.
     fn demand(&self, freshness: &mut Freshness) -> Demand;
     /// 64 random bits.
@@ -71,10 +74,19 @@ struct Survey {
     serving: u64,
     /// Those of them within the bounds on lag.
     fit: u64,
-    /// Those of them that have come as far as the floor.
+    /// Those of them that are proven to show what the session saw.
     there: u64,
-    /// Those of them that may soon come that far.
+    /// Those of them that may soon be.
     near: u64,
+    /// Those of these of which the session's transaction proves nothing.
+    mute: u64,
+}
+
+/// What proves that a replica shows what the session saw: either will do. Nothing has to be proven without either.
+#[derive(Debug, Clone, Copy, Default)]
+struct Proof<'a> {
+    floor: Option<Position>,
+    written: Option<&'a Gtid>,
 }
 
 pub(crate) fn choose(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> Choice {
@@ -93,7 +105,7 @@ fn primary(scene: &impl Scene, landed: Landed) -> Choice {
 }
 
 fn any_replica(scene: &impl Scene, terms: &Terms<'_>) -> Choice {
-    let survey = survey(scene, terms, None);
+    let survey = survey(scene, terms, Proof::default());
     let best = if survey.fit == 0 { survey.serving } else { survey.fit };
     draw(scene, best).map_or(Choice::AwaitPrimary, |at| Choice::Take {
         at,
@@ -112,18 +124,26 @@ fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> 
         Demand::Stick { .. } => freshness.floor(),
         _ => None,
     };
-    if let Some(choice) = stay(scene, terms, demand, floor) {
+    let written = match demand {
+        Demand::Floor(_) | Demand::Sample(_) => freshness.written(),
+        _ => None,
+    };
+    let proof = Proof { floor, written };
+    if let Some(choice) = stay(scene, terms, demand, proof) {
         return choice;
     }
-    let survey = survey(scene, terms, floor);
+    let survey = survey(scene, terms, proof);
     if survey.fit == 0 {
-        return fall_back(scene, terms, demand, survey);
+        return fall_back(scene, terms, demand, proof, survey);
     }
     match demand {
         Demand::Anything | Demand::Floor(_) if survey.there != 0 => take(scene, survey.there),
+        Demand::Sample(_) if written.is_some() && survey.there != 0 => take(scene, survey.there),
         Demand::Floor(_) | Demand::Sample(_) if survey.near == 0 => primary(scene, Landed::PrimaryForFence),
         Demand::Anything | Demand::Floor(_) => wait(scene, terms, survey.near, false),
         Demand::Stick { on, long } => stick(scene, terms, on, long, survey),
+        // The replicas can tell themselves whether they have the session's transaction.
+        Demand::Sample(_) if written.is_some() => wait(scene, terms, survey.near, survey.mute != 0),
         Demand::Sample(id) => {
             wait(scene, terms, place(scene, id), scene.primary().is_some_and(|at| scene.id(at) == id))
         }
@@ -132,10 +152,10 @@ fn replica(scene: &impl Scene, terms: &Terms<'_>, freshness: &mut Freshness) -> 
 }
 
 /// Stays on a replica that needs no proof, without a look at the others.
-fn stay(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, floor: Option<Position>) -> Option<Choice> {
+fn stay(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, proof: Proof<'_>) -> Option<Choice> {
     let Demand::Stick { on, long: false } = demand else { return None };
     let at = (0..scene.len()).find(|at| scene.id(*at) == on)?;
-    let qualifies = judge(scene, terms, floor, at, Survey::default()).there != 0;
+    let qualifies = judge(scene, terms, proof, at, Survey::default()).there != 0;
     qualifies.then_some(Choice::Take { at, landed: Landed::Replica, others: 0 })
 }
 
@@ -164,7 +184,13 @@ fn wait(scene: &impl Scene, terms: &Terms<'_>, which: u64, of_primary: bool) -> 
     }
 }
 
-fn fall_back(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, survey: Survey) -> Choice {
+fn fall_back(
+    scene: &impl Scene,
+    terms: &Terms<'_>,
+    demand: Demand,
+    proof: Proof<'_>,
+    survey: Survey,
+) -> Choice {
     let landed = if survey.serving == 0 { Landed::PrimaryForNoReplica } else { Landed::PrimaryForLag };
     if terms.tight && terms.patient && survey.serving != 0 && scene.primary().is_some() {
         return Choice::Sample { which: survey.serving, primary: true };
@@ -173,19 +199,27 @@ fn fall_back(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, survey: Surv
     let alone = (0..scene.len()).all(|at| scene.share(at) == 0 || scene.primary() == Some(at));
     match terms.fallback {
         Fallback::Error if !alone => Choice::NoReplica,
-        Fallback::Stale => stale(scene, terms, demand, survey).unwrap_or_else(|| primary(scene, landed)),
+        Fallback::Stale => {
+            stale(scene, terms, demand, proof, survey).unwrap_or_else(|| primary(scene, landed))
+        }
         Fallback::Primary | Fallback::Error => primary(scene, landed),
     }
 }
 
 /// The least lagged replica that answers and shows what the session saw: too old for the
 /// cluster's bound, never for the session's.
-fn stale(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, survey: Survey) -> Option<Choice> {
+fn stale(
+    scene: &impl Scene,
+    terms: &Terms<'_>,
+    demand: Demand,
+    proof: Proof<'_>,
+    survey: Survey,
+) -> Option<Choice> {
     let allowed = |at: usize, facts: Facts| match demand {
         Demand::Anything => true,
-        Demand::Floor(floor) => facts.replayed >= floor,
+        Demand::Floor(_) | Demand::Sample(_) => is_proven(scene, at, facts, proof),
         Demand::Stick { on, .. } => scene.id(at) == on,
-        Demand::Sample(_) | Demand::PrimaryOnly => false,
+        Demand::PrimaryOnly => false,
     };
     let strict = terms.consistency == Consistency::Bounded;
     let serving = (0..scene.len()).filter(|at| survey.serving >> at & 1 == 1);
@@ -211,18 +245,17 @@ fn place(scene: &impl Scene, id: EndpointId) -> u64 {
     (0..scene.len()).find(|at| scene.id(*at) == id).map_or(0, |at| 1 << at)
 }
 
-fn survey(scene: &impl Scene, terms: &Terms<'_>, floor: Option<Position>) -> Survey {
-    (0..scene.len()).fold(Survey::default(), |survey, at| judge(scene, terms, floor, at, survey))
+fn survey(scene: &impl Scene, terms: &Terms<'_>, proof: Proof<'_>) -> Survey {
+    (0..scene.len()).fold(Survey::default(), |survey, at| judge(scene, terms, proof, at, survey))
+}
+
+fn is_proven(scene: &impl Scene, at: usize, facts: Facts, proof: Proof<'_>) -> bool {
+    proof.floor.is_some_and(|floor| facts.replayed >= floor)
+        || proof.written.is_some_and(|gtid| scene.has(at, gtid) == Some(true))
 }
 
 /// Adds one endpoint to a survey.
-fn judge(
-    scene: &impl Scene,
-    terms: &Terms<'_>,
-    floor: Option<Position>,
-    at: usize,
-    mut survey: Survey,
-) -> Survey {
+fn judge(scene: &impl Scene, terms: &Terms<'_>, proof: Proof<'_>, at: usize, mut survey: Survey) -> Survey {
     let facts = scene.facts(at, terms.consistency == Consistency::Bounded);
     if !facts.serves || is_excluded(terms, scene.id(at)) {
         return survey;
@@ -234,8 +267,12 @@ fn judge(
         survey.fit |= bit;
         if facts.lag_ns <= terms.hopeless_ns {
             survey.near |= bit;
+            if proof.written.is_some_and(|gtid| scene.has(at, gtid).is_none()) {
+                survey.mute |= bit;
+            }
         }
-        if floor.is_none_or(|floor| facts.replayed >= floor) {
+        let nothing = proof.floor.is_none() && proof.written.is_none();
+        if nothing || is_proven(scene, at, facts, proof) {
             survey.there |= bit;
         }
     }

@@ -6,13 +6,17 @@
 
 use crate::balance::Load;
 use crate::freshness::Sampled;
+use crate::gtid::Gtids;
 use crate::health::Why;
 use crate::lag::{History, Position};
 use crate::latency::Latencies;
 use crate::net::Address;
 use crate::topology::Role;
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use protocol::Gtid;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -59,7 +63,7 @@ impl Clock {
 }
 
 /// How an endpoint stands, as the board found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub role: Role,
     pub answering: bool,
@@ -68,6 +72,8 @@ pub(crate) struct Standing {
     pub probed_at: Option<Instant>,
     pub steady_since: Option<Instant>,
     pub replayed: Option<Position>,
+    /// The transactions that it has, each of which proves those before it.
+    pub applied: Option<Arc<Gtids>>,
     pub share: u32,
 }
 
@@ -101,6 +107,7 @@ pub struct Endpoint {
     probed_at: AtomicU64,
     steady_since: AtomicU64,
     replayed: AtomicU64,
+    applied: ArcSwapOption<Gtids>,
     share: AtomicU32,
     in_flight: AtomicU32,
     latency_us: AtomicU32,
@@ -135,6 +142,7 @@ impl Endpoint {
             probed_at: AtomicU64::new(0),
             steady_since: AtomicU64::new(0),
             replayed: AtomicU64::new(0),
+            applied: ArcSwapOption::empty(),
             share: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             latency_us: AtomicU32::new(0),
@@ -214,6 +222,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether it has a transaction, and with it those before it. `None` if that cannot be told: it does not apply
+    /// them in order, or counts none.
+    pub(crate) fn has(&self, gtid: &Gtid) -> Option<bool> {
+        self.applied.load().as_deref().map(|applied| applied.has(gtid))
+    }
+
+    /// Whether it was found to have a transaction, and with it those before it.
+    pub fn is_known_to_have(&self, gtid: &Gtid) -> bool {
+        self.has(gtid) == Some(true)
+    }
+
     /// Whether it was sampled since; one that plays no part need not be.
     pub(crate) fn is_sampled_since(&self, began: u64) -> bool {
         !matches!(self.role(), Role::Primary | Role::Replica) || self.probed_at.load(Relaxed) >= began
@@ -239,6 +258,10 @@ impl Endpoint {
         self.probed_at.store(ticks(standing.probed_at), Relaxed);
         self.steady_since.store(ticks(standing.steady_since), Relaxed);
         self.replayed.store(standing.replayed.unwrap_or_default().0, Relaxed);
+        let applied = standing.applied.as_ref();
+        if self.applied.load().as_ref().map(Arc::as_ptr) != applied.map(Arc::as_ptr) {
+            self.applied.store(applied.cloned());
+        }
         self.share.store(standing.share, Relaxed);
         self.role.store(standing.role as u8, Relaxed);
         self.why_not.store(standing.why_not.map_or(NO_REASON, |why| why as u8), Relaxed);

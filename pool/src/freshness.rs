@@ -4,12 +4,16 @@
 //! endpoint sampled at or after the moment covers all that was seen there: the floor. So a
 //! write costs no round trip, and a sample serves every session that waits for one. Pure.
 //!
+//! Where the database told the session which transaction was its last, that transaction is proof as well, and no sample
+//! of the primary is needed.
+//!
 //! Invariant: whatever was seen is covered by the mark or the floor, whichever is later. After
 //! a change of primary or timeline neither proves anything: only the primary serves, once.
 
 use crate::endpoint::EndpointId;
 use crate::lag::Position;
 use crate::token::Token;
+use protocol::Gtid;
 use std::time::{Duration, Instant};
 
 /// A session that stays on one replica because its mark is not resolved is free to move after this.
@@ -60,6 +64,9 @@ struct Told {
 pub struct Freshness {
     mark: Option<Mark>,
     floor: Option<Floor>,
+    /// A transaction of the session's own: whoever has it, and with it those before it, has all that the session has
+    /// seen. It is told with the mark, and holds until more is seen.
+    written: Option<Gtid>,
     /// Boxed, because few sessions are told anything.
     told: Option<Box<Told>>,
     /// The reign that was in force when this was last asked.
@@ -98,12 +105,16 @@ pub enum Demand {
 }
 
 impl Freshness {
-    /// A request or transaction on the primary is over.
-    pub fn used_primary(&mut self, endpoint: EndpointId, now: Instant) {
+    /// A request or transaction on the primary is over. `written`: the transaction that its reply told, if that
+    /// comes after all that was seen.
+    pub fn used_primary(&mut self, endpoint: EndpointId, written: Option<&Gtid>, now: Instant) {
         // The primary has all that any replica ever showed, so this replaces mark and floor.
         self.mark = Some(Mark { source: Source::Primary(Some(endpoint)), at: now, free_at: now });
         self.floor = None;
         self.told = None;
+        if written.is_some() || self.written.is_some() {
+            self.written = written.cloned();
+        }
     }
 
     /// From now on the session's reads show what `token` stands for as well; without a token they show what the
@@ -112,6 +123,7 @@ impl Freshness {
         // Of two that were told and not looked at yet only the primary has both for certain.
         let token = if self.told.is_some() { None } else { token };
         self.told = Some(Box::new(Told { token, at: now }));
+        self.written = None;
     }
 
     /// The session begins anew, as if it had seen nothing.
@@ -144,8 +156,16 @@ impl Freshness {
         }
     }
 
-    /// A read on a replica is over.
-    pub fn used_replica(&mut self, endpoint: EndpointId, now: Instant) {
+    /// A read on a replica is over. `has` tells whether the replica is known to have a transaction, and with it those
+    /// before it.
+    pub fn used_replica(&mut self, endpoint: EndpointId, has: impl FnOnce(&Gtid) -> bool, now: Instant) {
+        if let Some(written) = &self.written {
+            if has(written) {
+                // All that was seen before is there: the replica stands for it from now on.
+                (self.mark, self.floor) = (None, None);
+            }
+            self.written = None;
+        }
         let here = Source::Replica(endpoint);
         self.mark = Some(match self.mark {
             None => Mark { source: here, at: now, free_at: now + STICK_MAX },
@@ -205,6 +225,11 @@ impl Freshness {
                 Source::Primary(_) => Demand::PrimaryOnly,
             },
         }
+    }
+
+    /// The transaction of the session's own that proves as much as mark and floor together.
+    pub fn written(&self) -> Option<&Gtid> {
+        self.written.as_ref()
     }
 
     /// The floor that holds beside an unresolved mark.

@@ -4,6 +4,7 @@
 //! MariaDB position the last number of each domain. Sets are only partly ordered: of two,
 //! neither may hold the other. Pure.
 
+use protocol::Gtid;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -73,6 +74,27 @@ impl Gtids {
         match self {
             Self::Domains(domains) => domains.is_empty(),
             Self::Sources(sources) => sources.is_empty(),
+        }
+    }
+
+    /// Whether one transaction is in it.
+    pub fn has(&self, gtid: &Gtid) -> bool {
+        match (self, gtid) {
+            (Self::Domains(domains), Gtid::Domain { domain, number, .. }) => {
+                domains.get(domain).is_some_and(|last| last >= number)
+            }
+            (Self::Sources(sources), Gtid::Source { source, number }) => {
+                sources.get(source.as_str()).is_some_and(|have| holds(have, (*number, *number)))
+            }
+            _ => false,
+        }
+    }
+
+    /// How many domains or sources there are.
+    pub fn streams(&self) -> usize {
+        match self {
+            Self::Domains(domains) => domains.len(),
+            Self::Sources(sources) => sources.len(),
         }
     }
 

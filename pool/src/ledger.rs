@@ -21,6 +21,9 @@ pub(crate) enum Place {
         written: Arc<Gtids>,
         /// What it has applied of another's.
         applied: Arc<Gtids>,
+        /// Whether it applies transactions in the order in which the other committed them, so that who finds one of
+        /// them there finds all that came before.
+        in_order: bool,
     },
 }
 
@@ -28,6 +31,8 @@ pub(crate) enum Place {
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     set: Option<Arc<Gtids>>,
+    /// Whether one transaction in it proves those before it.
+    in_order: bool,
     /// What the primary lacked although it was asked later: this replica alone has it.
     errant: Option<Gtids>,
 }
@@ -70,7 +75,10 @@ impl Ledger {
     pub fn shown(&self, place: &Place, applied: &mut Applied) -> Option<Position> {
         let set = match place {
             Place::Log(position) => return Some(*position),
-            Place::Gtids { applied, .. } => applied,
+            Place::Gtids { applied: set, in_order, .. } => {
+                applied.in_order = *in_order;
+                set
+            }
         };
         applied.set = Some(Arc::clone(set));
         let own = applied.errant.as_ref().map(|errant| set.beyond(errant));
@@ -157,6 +165,11 @@ impl Ledger {
 }
 
 impl Applied {
+    /// The set, if one transaction in it proves those before it.
+    pub fn proof(&self) -> Option<&Arc<Gtids>> {
+        self.set.as_ref().filter(|_| self.in_order)
+    }
+
     /// How many transactions only this replica has.
     pub fn errant(&self) -> u64 {
         let nothing = |errant: &Gtids| match errant {

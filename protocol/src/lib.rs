@@ -11,6 +11,7 @@ pub mod answer;
 pub mod codec;
 pub mod fault;
 pub mod frame;
+pub mod gtid;
 pub mod handshake;
 pub mod held;
 pub mod key_pair;
@@ -25,6 +26,7 @@ pub mod tracker;
 
 pub use fault::{Fault, Severity};
 pub use frame::{Head, ProtocolError};
+pub use gtid::Gtid;
 pub use held::Held;
 pub use secret::Secret;
 pub use settings::Settings;

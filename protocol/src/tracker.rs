@@ -5,7 +5,7 @@
 
 use crate::handshake::Greeting;
 use crate::own::Inspection;
-use crate::{Fault, Head, Held, ProtocolError, Settings};
+use crate::{Fault, Gtid, Head, Held, ProtocolError, Settings};
 use std::sync::Arc;
 
 /// Where a session stands in its transaction.
@@ -258,6 +258,10 @@ pub trait Tracker: Send + 'static {
 
     /// What the replies to the client's statements amounted to since this was last asked.
     fn take_tally(&mut self) -> Tally;
+
+    /// The last transaction of the session's own that the reply to its last command told, if whoever has that
+    /// transaction, and those before it, has all that the reply showed. Where a database tells none there is none.
+    fn written(&self) -> Option<&Gtid>;
 
     /// How quotes in the session's texts are to be read.
     fn quoting(&self) -> Quoting;

@@ -26,7 +26,7 @@ fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
 
 /// `query:text`, `prepare:text`, `execute:id[:flag:type:value]`, `long:id:data`, `close:id`, `reset:id`,
 /// `fetch:id`, `db:name`, `option:0`, `ping`, `wipe`, `data:bytes`; from the backend `ok[:status[:id]]`, `warned`,
-/// `moved:status:variable:value`, `eof[:status]`, `okeof`, `columns:n`, `def`, `row:bytes`,
+/// `moved:status:variable:value`, `wrote:status:transactions`, `eof[:status]`, `okeof`, `columns:n`, `def`, `row:bytes`,
 /// `error:errno`, `prepared:id:columns:params`, `file:name`.
 fn payload(text: &str) -> Vec<u8> {
     let mut fields = text.split(':');
@@ -65,6 +65,13 @@ fn payload(text: &str) -> Vec<u8> {
             let text = |text: &str| [vec![text.len() as u8], text.as_bytes().to_vec()].concat();
             let pair = [text(fields[1]), text(fields[2])].concat();
             let change = [vec![0, pair.len() as u8], pair].concat();
+            let state = (number(0) as u16 | 0x4000).to_le_bytes().to_vec();
+            [vec![0, 0, 0], state, vec![0, 0, 0, change.len() as u8], change].concat()
+        }
+        "wrote" => {
+            let list = fields[1..].join(":").into_bytes();
+            let list = [vec![0, list.len() as u8], list].concat();
+            let change = [vec![3, list.len() as u8], list].concat();
             let state = (number(0) as u16 | 0x4000).to_le_bytes().to_vec();
             [vec![0, 0, 0], state, vec![0, 0, 0, change.len() as u8], change].concat()
         }
@@ -342,6 +349,93 @@ fn changes_reach_those_who_asked() {
          >C ok:2@1",
         |stage| assert!(!stage.tracker.is_touched()),
     );
+}
+
+const SOURCE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+fn written(stage: &Stage) -> Option<String> {
+    stage.tracker.written().map(ToString::to_string)
+}
+
+#[test]
+fn a_reply_tells_which_transaction_was_the_sessions() {
+    let is = |gtid: &str| {
+        let gtid = gtid.replace('U', SOURCE);
+        move |stage: &mut Stage| assert_eq!(written(stage).as_deref(), Some(gtid.as_str()))
+    };
+    let none = |stage: &mut Stage| assert_eq!(written(stage), None);
+    let play = |dialogue: &str, check: &dyn Fn(&mut Stage)| {
+        play(DEPRECATE_EOF, &dialogue.replace('U', SOURCE), |stage| check(stage));
+    };
+    play("C> query:i\n>B query:i\nB> wrote:2:U:7@1\n>C ok:2@1", &is("U:7"));
+    play("C> query:i\n>B query:i\nB> wrote:2:U:tag:7-9@1\n>C ok:2@1", &is("U:tag:9"));
+    play("C> query:i\n>B query:i\nB> moved:2:last_gtid:0-1-9@1\n>C ok:2@1", &is("0-1-9"));
+    play("C> query:i\n>B query:i\nB> moved:2:last_gtid:@1\n>C ok:2@1", &none);
+    // The last of several results; and a read behind a write may show more than it.
+    let rows = "columns:1@2 | def@3 | row:r@4";
+    play("C> query:i\n>B query:i\nB> wrote:10:U:7@1 | wrote:2:U:7-8@2\n>C ok:10@1 | ok:2@2", &is("U:8"));
+    play(
+        &format!(
+            "C> query:i\n>B query:i\nB> wrote:10:U:7@1 | {rows} | okeof:2@5\n>C ok:10@1 | {rows} | okeof:2@5"
+        ),
+        &none,
+    );
+    // A procedure commits, shows rows, and tells the transaction behind them.
+    let rows = "columns:1@1 | def@2 | row:r@3 | okeof:10@4";
+    play(&format!("C> query:c\n>B query:c\nB> {rows} | wrote:2:U:7@5\n>C {rows} | ok:2@5"), &none);
+    // The next command has nothing to do with it, nor has an error behind it.
+    play(
+        "C> query:i\n>B query:i\nB> wrote:2:U:7@1\n>C ok:2@1\nC> query:u\n>B query:u\nB> ok:2@1\n>C ok:2@1",
+        &none,
+    );
+    play("C> query:i\n>B query:i\nB> wrote:10:U:7@1 | error:1064@2\n>C ok:10@1 | error:1064@2", &none);
+}
+
+#[test]
+fn what_is_told_late_is_nobodys() {
+    // Bit 14 says that something changed, and a classic EOF packet has no place for what.
+    let returning = "columns:1@1 | def@2 | eof@3 | row:r@4 | eof:16386@5";
+    let dialogue = format!(
+        "C> query:i\n>B query:i\nB> {returning}\n>C {returning}
+         C> query:u\n>B query:u\nB> moved:2:last_gtid:0-1-9@1\n>C ok:2@1"
+    );
+    play(0, &dialogue, |stage| assert_eq!(written(stage), None));
+    let dialogue = format!("{dialogue}\nC> query:u\n>B query:u\nB> moved:2:last_gtid:0-1-10@1\n>C ok:2@1");
+    play(0, &dialogue, |stage| assert_eq!(written(stage).as_deref(), Some("0-1-10")));
+    // Rows in a transaction change its state, and commit nothing.
+    let rows = "columns:1@1 | def@2 | eof@3 | row:r@4 | eof:16387@5";
+    let dialogue = format!(
+        "C> query:s\n>B query:s\nB> {rows}\n>C {rows}
+         C> query:c\n>B query:c\nB> moved:2:last_gtid:0-1-9@1\n>C ok:2@1"
+    );
+    play(0, &dialogue, |stage| assert_eq!(written(stage).as_deref(), Some("0-1-9")));
+}
+
+#[test]
+fn transactions_are_told_to_those_who_asked() {
+    let wrote = format!("wrote:2:{SOURCE}:7@1");
+    for (asked, set) in [
+        (false, "moved:2:autocommit:ON@1"),
+        (true, "moved:2:session_track_gtids:OWN_GTID@1"),
+        (false, "moved:2:session_track_gtids:OFF@1"),
+    ] {
+        let seen = if asked { &wrote } else { "ok:2@1" };
+        let dialogue = format!(
+            "C> query:s\n>B query:s\nB> {set}\n>C {set}
+             C> query:i\n>B query:i\nB> {wrote}\n>C {seen}"
+        );
+        play(SESSION_TRACK, &dialogue, |_| {});
+    }
+    for (asked, list) in [(false, "autocommit,time_zone"), (true, "*"), (true, "autocommit, last_gtid")] {
+        let set = format!("moved:2:session_track_system_variables:{list}@1");
+        let wrote = "moved:2:last_gtid:0-1-9@1";
+        let seen = if asked { wrote } else { "ok:2@1" };
+        let dialogue = format!(
+            "C> query:s\n>B query:s\nB> {set}\n>C {set}
+             C> query:i\n>B query:i\nB> {wrote}\n>C {seen}"
+        );
+        play(SESSION_TRACK, &dialogue, |_| {});
+    }
 }
 
 const PREPARED: &str = "C> prepare:select ?

@@ -190,7 +190,7 @@ mod tests {
         let now = Instant::now();
         let seen = || {
             let mut freshness = Freshness::default();
-            freshness.used_primary(pool::EndpointId(1), now);
+            freshness.used_primary(pool::EndpointId(1), None, now);
             freshness
         };
         let mut freshness = seen();

@@ -68,9 +68,9 @@ impl<P: Protocol> Session<P> {
             return if may_reset { Left::Startup } else { Left::Nothing };
         }
         self.opening.forget();
-        // SET and its kin touch no data: the session has seen nothing new.
-        if judged.reason != Reason::Session || judged.statements > 1 {
-            self.mark_freshness(now);
+        // SET and its kin touch no data: the session has seen nothing new, unless one ended a transaction.
+        if judged.reason != Reason::Session || judged.statements > 1 || self.tracker.written().is_some() {
+            self.mark_freshness(judged, now);
         }
         self.note_effects(judged);
         if self.tracker.is_touched() | hold::is_asked(self.effects) {
@@ -187,14 +187,15 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn mark_freshness(&mut self, now: Instant) {
+    fn mark_freshness(&mut self, judged: &Judgement, now: Instant) {
         let Some(lease) = &self.lease else { return };
-        let endpoint = lease.endpoint().id;
-        if lease.endpoint().role() != pool::Role::Replica {
-            self.freshness.used_primary(endpoint, now);
-        } else {
-            self.freshness.used_replica(endpoint, now);
+        let endpoint = lease.endpoint();
+        if endpoint.role() == pool::Role::Replica {
+            return self.freshness.used_replica(endpoint.id, |gtid| endpoint.is_known_to_have(gtid), now);
         }
+        // Code that goes on after its commit may keep what it saw then in places that no reply shows.
+        let written = self.tracker.written().filter(|_| !judged.effects.contains(Effects::UNKNOWN));
+        self.freshness.used_primary(endpoint.id, written, now);
     }
 
     /// RESET in a transaction returns to the values of the sign-in, which on a backend are settings like

@@ -40,7 +40,7 @@ impl<P: Protocol> Access<P> {
                 // What the session has seen is the primary's from now on, as if it had read there.
                 Demand::PrimaryOnly => {
                     if let Some(primary) = sight.primary() {
-                        freshness.used_primary(sight.id(primary), Instant::now());
+                        freshness.used_primary(sight.id(primary), None, Instant::now());
                     }
                     None
                 }

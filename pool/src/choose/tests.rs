@@ -5,10 +5,11 @@ use crate::freshness::{Demand, Freshness};
 use crate::lag::Position;
 use crate::need::{Landed, Want};
 use crate::settings::{Consistency, Fallback};
+use protocol::Gtid;
 use std::time::Instant;
 
 /// Endpoints in words: `P` the primary; `R` a replica, then its lag in ms (`u` unknown) and its position,
-/// as in `R10@300`; `!` behind it says that it was out lately; `-` does not answer.
+/// as in `R10@300`, and the transaction it has come to, as in `R10@300#7`; `!` behind it says that it was out lately; `-` does not answer.
 struct Stage {
     words: Vec<&'static str>,
     demand: Demand,
@@ -19,6 +20,7 @@ struct Stage {
 impl Stage {
     fn replica(&self, at: usize) -> Option<(u64, u64, bool)> {
         let word = self.words[at].strip_prefix('R')?;
+        let word = word.split_once('#').map_or(word, |(word, _)| word);
         let (word, fit) = word.strip_suffix('!').map_or((word, true), |word| (word, false));
         let (lag, position) = word.split_once('@').unwrap_or((word, "0"));
         let lag = lag.parse().map_or(u64::MAX, |ms: u64| ms * 1_000_000);
@@ -49,6 +51,11 @@ impl Scene for Stage {
     fn primary(&self) -> Option<usize> {
         self.words.iter().position(|word| *word == "P")
     }
+    fn has(&self, at: usize, gtid: &Gtid) -> Option<bool> {
+        let word = self.words[at];
+        let Gtid::Domain { number, .. } = gtid else { return None };
+        word.split_once('#').map(|(_, last)| last.parse::<u64>().expect("a number") >= *number)
+    }
     fn demand(&self, _: &mut Freshness) -> Demand {
         self.demand
     }
@@ -73,10 +80,18 @@ const TERMS: Terms<'_> = Terms {
 
 /// What is chosen: `R2` replica at place 2 (`stale` if so), `P:why`, `wait:place`, or what it waits for.
 fn outcome(words: &'static str, demand: Demand, terms: Terms<'_>) -> String {
+    outcome_of(words, demand, None, terms)
+}
+
+fn outcome_of(words: &'static str, demand: Demand, written: Option<u64>, terms: Terms<'_>) -> String {
     let stage = Stage { words: words.split(' ').collect(), demand, vanished: !words.contains('P'), busy: 5 };
     let mut freshness = Freshness::default();
     if demand != Demand::Anything {
-        freshness.used_replica(EndpointId(2), Instant::now());
+        freshness.used_replica(EndpointId(2), |_| false, Instant::now());
+    }
+    if let Some(number) = written {
+        let gtid = Gtid::Domain { domain: 0, server: 1, number };
+        freshness.used_primary(EndpointId(1), Some(&gtid), Instant::now());
     }
     match choose(&stage, &terms, &mut freshness) {
         Choice::Take { at, landed: Landed::Replica, .. } => format!("R{at}"),
@@ -174,5 +189,30 @@ fn with_a_demand() {
     ];
     for (words, demand, terms, expected, name) in cases {
         assert_eq!(outcome(words, demand, terms), expected, "{words} {demand:?}: {name}");
+    }
+}
+
+#[test]
+fn with_a_transaction_of_its_own() {
+    let spent = Terms { patient: false, ..TERMS };
+    let stale = Terms { fallback: Fallback::Stale, ..TERMS };
+    let sample = Demand::Sample(EndpointId(1));
+    let floor = Demand::Floor(Position(300));
+    let cases = [
+        ("P R5@1#6 R5@1#7", sample, TERMS, "R2", "it has the transaction, whatever the primary has come to"),
+        ("P R5@1#6 R5@1#6", sample, TERMS, "sample 110", "they can tell themselves"),
+        ("P R5@1 R5@1#6", sample, TERMS, "sample 110 and primary", "one cannot"),
+        ("P R61@1 R5@1#6", sample, TERMS, "sample 100", "but it is too far behind to ask"),
+        ("P R5@1#6 R5@1#6", sample, spent, "primary_for_fence", ""),
+        ("P R61@1#6", sample, TERMS, "primary_for_fence", "nobody will be there soon"),
+        ("P R5@299#7 R5@299#6", floor, TERMS, "R1", "either is proof"),
+        ("P R5@299#6 R5@300#6", floor, TERMS, "R2", ""),
+        ("P R5@299#6 R5@299#6", floor, TERMS, "sample 110", ""),
+        ("P R101@1#7 R102@1#7", sample, stale, "stale R1", "too old for the cluster, not for the session"),
+        ("P R101@1#6", sample, stale, "primary_for_lag", "never too old for the session"),
+        ("P R5@1#7", Demand::PrimaryOnly, TERMS, "primary_for_fence", "after a failover it proves nothing"),
+    ];
+    for (words, demand, terms, expected, name) in cases {
+        assert_eq!(outcome_of(words, demand, Some(7), terms), expected, "{words}: {name}");
     }
 }

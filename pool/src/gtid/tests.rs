@@ -77,3 +77,29 @@ fn what_is_no_set() {
     assert_eq!(Gtids::mysql(&many), None);
     assert_eq!(Gtids::mysql("").map(|empty| empty.is_within(&set("0-1-1"))), Some(true));
 }
+
+#[test]
+fn one_transaction_in_a_set() {
+    let cases = [
+        ("A:1-5", "A:5", true),
+        ("A:1-5", "A:6", false),
+        ("A:1-3:5-7", "A:4", false),
+        ("A:1-3:5-7", "A:6", true),
+        ("A:1-5", "B:5", false),
+        ("A:1-5:x:1-3", "A:x:3", true),
+        ("A:1-5:x:1-3", "A:x:4", false),
+        ("A:1-5:x:1-3", "A:y:1", false),
+        ("0-1-5,7-1-2", "0-2-5", true),
+        ("0-1-5,7-1-2", "0-1-6", false),
+        ("0-1-5,7-1-2", "7-1-2", true),
+        ("0-1-5,7-1-2", "9-1-1", false),
+        // Of another make.
+        ("0-1-5", "A:5", false),
+        ("A:1-5", "0-1-5", false),
+    ];
+    for (own, one, has) in cases {
+        let text = one.replace('A', A).replace('B', B);
+        let gtid = protocol::Gtid::mysql(text.as_bytes()).or(protocol::Gtid::mariadb(text.as_bytes()));
+        assert_eq!(set(own).has(&gtid.expect("one transaction")), has, "{own} has {one}");
+    }
+}

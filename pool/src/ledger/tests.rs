@@ -7,7 +7,7 @@ fn place(text: &str) -> Place {
     let set = Arc::new(
         Gtids::mysql(&text.replace('A', &"a".repeat(36)).replace('B', &"b".repeat(36))).expect("a set"),
     );
-    Place::Gtids { written: Arc::clone(&set), applied: set }
+    Place::Gtids { written: Arc::clone(&set), applied: set, in_order: true }
 }
 
 fn ledger(sets: &[&str]) -> Ledger {

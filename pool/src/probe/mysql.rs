@@ -20,11 +20,18 @@ use std::time::{Duration, Instant};
 
 const MAKE: &str = "SELECT VERSION()";
 
-const MARIADB: &str = "SELECT @@global.read_only, @@global.log_bin, \
- CONVERT(@@global.gtid_binlog_pos USING utf8), CONVERT(@@global.gtid_slave_pos USING utf8)";
+/// Several threads commit in order within a domain only.
+const MARIADB: &str = "SELECT @@global.read_only, @@global.log_bin, @@global.slave_parallel_threads < 1, \
+ CONVERT(@@global.gtid_slave_pos USING utf8), CONVERT(@@global.gtid_binlog_pos USING utf8)";
 
 /// `super_read_only` is never on without `read_only`.
-const MYSQL: &str = "SELECT @@global.read_only, @@global.gtid_mode LIKE 'ON%', @@global.gtid_executed, ''";
+const MYSQL: &str = "SELECT @@global.read_only, @@global.gtid_mode LIKE 'ON%', ";
+
+/// Whether a replica commits in the order of its source, as the versions spell it: the names changed in 8.0.26.
+const IN_ORDER: [&str; 2] = [
+    "@@global.replica_preserve_commit_order OR @@global.replica_parallel_workers < 2",
+    "@@global.slave_preserve_commit_order OR @@global.slave_parallel_workers < 2",
+];
 
 /// How often the status of replication is asked for at most, unless it decides about the role.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +95,7 @@ fn ssl_options(route: &Route) -> Option<SslOpts> {
 pub(crate) struct Control {
     conn: Conn,
     is_mariadb: bool,
+    question: String,
     status: Status,
     asked_at: Option<Instant>,
     first: bool,
@@ -107,14 +115,14 @@ impl Control {
         let mut conn = connect(address, route, user).await?;
         let version: Option<String> = conn.query_first(MAKE).await.map_err(into_io)?;
         let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
-        Ok(Self { conn, is_mariadb, status: Status::default(), asked_at: None, first: true })
+        let question = if is_mariadb { MARIADB.to_owned() } else { question_of_mysql(&mut conn).await? };
+        Ok(Self { conn, is_mariadb, question, status: Status::default(), asked_at: None, first: true })
     }
 
     /// Asks once.
     pub async fn sample(&mut self) -> io::Result<Sample> {
         let started = Instant::now();
-        let question = if self.is_mariadb { MARIADB } else { MYSQL };
-        let row: Option<Row> = self.conn.query_first(question).await.map_err(into_io)?;
+        let row: Option<Row> = self.conn.query_first(self.question.as_str()).await.map_err(into_io)?;
         let row = row.ok_or_else(|| io::Error::other("no answer to the question for the position"))?;
         let read_only = is_on(&text(&row, 0));
         let due = self.asked_at.is_none_or(|at| started.saturating_duration_since(at) >= STATUS_EVERY);
@@ -124,13 +132,15 @@ impl Control {
         }
         let Status { follows, seconds_behind } = self.status;
         let logs = is_on(&text(&row, 1));
+        let in_order = is_on(&text(&row, 2));
         let place = if self.is_mariadb {
             // Without a log of its own it can be a replica, but nobody's primary.
-            place_of_mariadb(&text(&row, 2), &text(&row, 3)).filter(|_| logs || read_only || follows)
+            let place = place_of_mariadb(&text(&row, 4), &text(&row, 3), in_order);
+            place.filter(|_| logs || read_only || follows)
         } else {
-            Gtids::mysql(&text(&row, 2)).filter(|_| logs).map(|set| {
+            Gtids::mysql(&text(&row, 3)).filter(|_| logs).map(|set| {
                 let set = Arc::new(set);
-                Place::Gtids { written: Arc::clone(&set), applied: set }
+                Place::Gtids { written: Arc::clone(&set), applied: set, in_order }
             })
         };
         let seen = Seen { recovering: read_only, follows, timeline: None, identity: None };
@@ -169,10 +179,24 @@ impl Control {
     }
 }
 
-fn place_of_mariadb(binlog: &str, replicated: &str) -> Option<Place> {
+/// Asks for a position in a way that this version understands.
+async fn question_of_mysql(conn: &mut Conn) -> io::Result<String> {
+    for in_order in IN_ORDER {
+        match conn.query_first::<Row, _>(format!("SELECT {in_order}")).await {
+            Ok(_) => return Ok(format!("{MYSQL}{in_order}, @@global.gtid_executed")),
+            Err(Error::Server(_)) => {}
+            Err(error) => return Err(into_io(error)),
+        }
+    }
+    Ok(format!("{MYSQL}0, @@global.gtid_executed"))
+}
+
+/// `serial`: it applies one transaction at a time.
+fn place_of_mariadb(binlog: &str, replicated: &str, serial: bool) -> Option<Place> {
     let (binlog, applied) = (Gtids::mariadb(binlog)?, Gtids::mariadb(replicated)?);
+    let in_order = serial || applied.streams() < 2;
     // What a promoted replica had applied before is part of what it hands on.
-    Some(Place::Gtids { written: Arc::new(binlog.with(&applied)), applied: Arc::new(applied) })
+    Some(Place::Gtids { written: Arc::new(binlog.with(&applied)), applied: Arc::new(applied), in_order })
 }
 
 /// A column of this name as text.

@@ -258,7 +258,7 @@ async fn a_role_change_closes_the_backends() {
 async fn a_session_sees_its_own_writes() {
     let mut world = World::healthy(2).await;
     assert_eq!(world.lands(Want::Replica).await, (2, Landed::Replica));
-    world.session.used_primary(EndpointId(1), Instant::now());
+    world.session.used_primary(EndpointId(1), None, Instant::now());
     let began = Instant::now();
     assert_eq!(
         world.lands(Want::Replica).await,
@@ -267,12 +267,12 @@ async fn a_session_sees_its_own_writes() {
     );
     assert!(began.elapsed() >= Duration::from_millis(200), "it waits as long as it may");
 
-    world.session.used_primary(EndpointId(1), Instant::now());
+    world.session.used_primary(EndpointId(1), None, Instant::now());
     world.primary(1, 1, 300);
     world.replicas(299);
     assert_eq!(world.lands(Want::Replica).await, (1, Landed::PrimaryForFence), "one byte short");
 
-    world.session.used_primary(EndpointId(1), Instant::now());
+    world.session.used_primary(EndpointId(1), None, Instant::now());
     let cluster = world.cluster.clone();
     let replay = tokio::spawn(async move {
         let primary = Seen { recovering: false, follows: false, timeline: Some(1), identity: None };

@@ -14,7 +14,7 @@ fn soon() -> Instant {
 /// The token of a session that has just written, as the primary stands at `position` of `timeline`.
 async fn written(world: &World, timeline: u32, position: u64) -> Token {
     let mut writer = Freshness::default();
-    writer.used_primary(PRIMARY, Instant::now());
+    writer.used_primary(PRIMARY, None, Instant::now());
     world.primary(1, timeline, position);
     world.access.token(&mut writer, soon()).await.expect("there is a primary").expect("it has seen something")
 }
@@ -76,7 +76,7 @@ async fn a_token_that_no_sample_bears_out_is_the_primarys() {
         let mut session = told(Token::read(&text).expect("a token"));
         assert_eq!(lands(&world, &mut session).await.1, Landed::PrimaryForFence, "{text}");
         // What is read there is what the session has seen.
-        session.used_primary(PRIMARY, Instant::now());
+        session.used_primary(PRIMARY, None, Instant::now());
         world.primary(1, 1, 300);
         assert_eq!(lands(&world, &mut session).await, (2, Landed::Replica), "{text}");
     }
@@ -94,7 +94,7 @@ async fn a_token_covers_what_was_read_and_told() {
     let world = World::healthy(3).await;
     assert_eq!(world.access.token(&mut Freshness::default(), soon()).await.expect("no wait"), None);
     let mut reader = Freshness::default();
-    reader.used_replica(EndpointId(2), Instant::now());
+    reader.used_replica(EndpointId(2), |_| false, Instant::now());
     world.primary(1, 1, 500);
     world.replays_on(2, 450);
     let seen = world.access.token(&mut reader, soon()).await.expect("sampled").expect("it has read");
@@ -129,7 +129,7 @@ async fn a_token_covers_what_was_read_and_told() {
 async fn without_a_primary_there_is_no_token() {
     let world = World::healthy(2).await;
     let mut writer = Freshness::default();
-    writer.used_primary(PRIMARY, Instant::now());
+    writer.used_primary(PRIMARY, None, Instant::now());
     let end = Instant::now() + Duration::from_millis(20);
     let silent = world.access.token(&mut writer, end).await;
     assert!(matches!(silent, Err(LeaseError::Unreachable("primary"))), "{silent:?}");

@@ -12,7 +12,7 @@ use super::frame::{self, HEADER, Reader};
 use super::hello::{Answer, COLLATION, Hello};
 use super::memory::MyMemory;
 use super::messages;
-use super::own::{self, TRACK};
+use super::own;
 use super::proof::{NONCE, Plugin, hidden};
 use crate::Secret;
 use crate::handshake::{Blame, Dial, DialError, DialStep, DialTerms, DialTls};
@@ -97,7 +97,9 @@ impl MyDial {
         match (phase, tag) {
             (Phase::Greeting, _) => self.greeted(payload, out),
             (Phase::Proof(_) | Phase::Verdict, mark::OK) => {
-                own::query(TRACK, self.capabilities() & cap::QUERY_ATTRIBUTES != 0, out);
+                let is_mariadb = self.hello.as_ref().is_some_and(Hello::is_mariadb);
+                let attributes = self.capabilities() & cap::QUERY_ATTRIBUTES != 0;
+                own::query(own::track(is_mariadb), attributes, out);
                 (self.sequence, self.phase) = (1, Phase::Trackers);
                 Ok(DialStep::More)
             }

@@ -21,6 +21,11 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Whether it is MariaDB that greets.
+    pub fn is_mariadb(&self) -> bool {
+        memchr::memmem::find(&self.version, b"MariaDB").is_some()
+    }
+
     /// Appends the payload.
     pub fn put(&self, out: &mut Vec<u8>) {
         let (common, more) = halves(self.capabilities);

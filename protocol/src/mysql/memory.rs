@@ -43,7 +43,7 @@ const IDLE: [&str; 12] = [
 
 /// Values that stand for one statement, or that decide what we are told: no other backend can be
 /// given them, so the session stays where they are.
-const ODD: [&str; 14] = [
+const ODD: [&str; 15] = [
     "timestamp",
     "insert_id",
     "rand_seed1",
@@ -57,6 +57,7 @@ const ODD: [&str; 14] = [
     "session_track_schema",
     "session_track_state_change",
     "session_track_transaction_info",
+    "session_track_gtids",
     "debug_dbug",
 ];
 
@@ -93,6 +94,8 @@ pub struct MyMemory {
     pub(super) something: bool,
     /// The same, or something that was told by name as well.
     pub(super) said: bool,
+    /// Something changed that no packet has told yet.
+    pub(super) untold: bool,
     /// Something is set that cannot be carried.
     odd: bool,
 }
@@ -110,7 +113,7 @@ impl MyMemory {
         ];
         Self {
             key: CancelKey(hello.thread),
-            is_mariadb: version.contains("MariaDB"),
+            is_mariadb: hello.is_mariadb(),
             reported: reported.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             capabilities,
             database: database.into(),
@@ -125,6 +128,7 @@ impl MyMemory {
             multi_statements: None,
             something: false,
             said: false,
+            untold: false,
             odd: false,
         }
     }
@@ -197,7 +201,7 @@ impl MyMemory {
                 self.something = true;
                 true
             }
-            Changed::Characteristics(_) | Changed::Transaction(_) => false,
+            Changed::Characteristics(_) | Changed::Transaction(_) | Changed::Written(_) => false,
         }
     }
 
@@ -298,6 +302,7 @@ impl crate::tracker::Memory for MyMemory {
         self.changed.clear();
         (self.schema, self.multi_statements) = (None, None);
         (self.something, self.said, self.odd) = (false, false, false);
+        self.untold = false;
     }
 
     fn reported(&self) -> &[(String, String)] {

@@ -60,15 +60,33 @@ pub fn read_eof(body: &[u8]) -> Option<Done<'_>> {
 /// Appends an OK packet without changes of state; `head` is its first byte.
 pub fn put_ok(out: &mut Vec<u8>, sequence: u8, head: u8, done: &Done<'_>) {
     let at = frame::begin(out, sequence);
-    out.push(head);
-    put_number(out, done.affected);
-    put_number(out, done.insert_id);
-    out.extend_from_slice(&(done.status & !status::STATE_CHANGED).to_le_bytes());
-    out.extend_from_slice(&done.warnings.to_le_bytes());
+    put_front(out, head, done.status & !status::STATE_CHANGED, done);
     if !done.info.is_empty() {
         put_text(out, done.info);
     }
     frame::end(out, at);
+}
+
+/// Appends an OK packet with its changes of state, but for those that tell which transactions were committed.
+pub fn put_ok_unwritten(out: &mut Vec<u8>, sequence: u8, head: u8, done: &Done<'_>) {
+    let len: usize = unwritten(done.changes).map(<[u8]>::len).sum();
+    if len == 0 {
+        return put_ok(out, sequence, head, done);
+    }
+    let at = frame::begin(out, sequence);
+    put_front(out, head, done.status, done);
+    put_text(out, done.info);
+    put_number(out, len as u64);
+    unwritten(done.changes).for_each(|change| out.extend_from_slice(change));
+    frame::end(out, at);
+}
+
+fn put_front(out: &mut Vec<u8>, head: u8, status: u16, done: &Done<'_>) {
+    out.push(head);
+    put_number(out, done.affected);
+    put_number(out, done.insert_id);
+    out.extend_from_slice(&status.to_le_bytes());
+    out.extend_from_slice(&done.warnings.to_le_bytes());
 }
 
 /// What an ERR packet says.
@@ -168,6 +186,9 @@ pub fn fault(fault: &Fault, sequence: u8, with_state: bool, out: &mut Vec<u8>) {
     frame::end(out, at);
 }
 
+/// The variable by which MariaDB tells which transaction the session committed last.
+pub const LAST_GTID: &[u8] = b"last_gtid";
+
 /// One change of the session's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed<'a> {
@@ -181,6 +202,8 @@ pub enum Changed<'a> {
     Characteristics(&'a [u8]),
     /// Where the session stands in its transaction, as eight letters.
     Transaction(&'a [u8]),
+    /// The transactions that the command has committed.
+    Written(&'a [u8]),
 }
 
 /// Shows each change in the tail of an OK packet. Returns false if they cannot be read.
@@ -205,10 +228,33 @@ pub fn changes(bytes: &[u8], mut visit: impl FnMut(Changed<'_>)) -> bool {
                 });
             }
             2 => visit(Changed::Something),
+            3 => {
+                // A byte says how they are written. There is but one way.
+                if let (Some(0), Some(text)) = (data.byte(), data.text()) {
+                    visit(Changed::Written(text));
+                }
+            }
             _ => {}
         }
     }
     true
+}
+
+/// Each change in the tail of an OK packet that tells something else than which transactions were committed, as it
+/// stands there. Ends where they cannot be read.
+fn unwritten(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Reader(bytes);
+    let next = move || {
+        let begun = rest.0;
+        let kind = rest.byte()?;
+        let data = rest.text()?;
+        let tells = match kind {
+            0 => Reader(data).text() == Some(LAST_GTID),
+            kind => kind == 3,
+        };
+        Some(begun.get(..begun.len() - rest.0.len()).filter(|_| !tells).unwrap_or_default())
+    };
+    std::iter::from_fn(next)
 }
 
 #[cfg(test)]
@@ -228,6 +274,32 @@ mod tests {
             if let Some(done) = read_ok(&body[..cut]) {
                 assert!(done.cut || done.changes.is_empty(), "{cut}");
             }
+        }
+    }
+
+    #[test]
+    fn transactions_are_taken_out_and_the_rest_stays() {
+        let state = b"\0\x0e\x0aautocommit\x02ON";
+        let last = b"\0\x11\x09last_gtid\x060-1-26";
+        let list = b"\x03\x05\0\x03U:7";
+        let something = b"\x02\x011";
+        let put = |changes: &[u8]| {
+            let mut out = Vec::new();
+            let done = Done { status: 0x4002, info: b"info", changes, ..Done::default() };
+            put_ok_unwritten(&mut out, 1, mark::OK, &done);
+            out.split_off(4)
+        };
+        let mixed = put(&[&state[..], last, list, something].concat());
+        let read = read_ok(&mixed).unwrap();
+        assert_eq!(read.changes, [&state[..], something].concat());
+        assert_eq!((read.status, read.info), (0x4002, &b"info"[..]));
+        let alone = put(&[&last[..], list].concat());
+        let read = read_ok(&alone).unwrap();
+        assert_eq!((read.changes, read.status, read.info), (&b""[..], 2, &b"info"[..]));
+        // Whatever they say of their length, nothing is made up.
+        let all = [&state[..], last, list, something].concat();
+        for cut in 0..all.len() {
+            assert!(put(&all[..cut]).len() <= put(&all).len());
         }
     }
 

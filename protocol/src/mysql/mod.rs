@@ -30,6 +30,7 @@ mod rows;
 mod served;
 mod statements;
 mod tracker;
+mod written;
 
 use crate::codec::Codec;
 use crate::handshake::{AuthMethod, CancelBy, Credential, Verifier};

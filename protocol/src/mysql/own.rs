@@ -28,9 +28,18 @@ pub const COLLATION_ID: &str = "splitpool.collation_id";
 /// The fence that an application carries: there are no settings of one's own here, but variables.
 const TOKEN_VARIABLE: &str = "@splitpool_token";
 
-/// Makes the database tell what changes. A new connection has it told first of all.
-pub const TRACK: &str = "SET SESSION session_track_system_variables = '*', session_track_schema = 1, \
-    session_track_state_change = 1, session_track_transaction_info = 'CHARACTERISTICS'";
+/// Makes the database tell what changes, and which transactions it commits: MariaDB by a variable, MySQL apart. A new
+/// connection has it told first of all.
+pub const fn track(is_mariadb: bool) -> &'static str {
+    if is_mariadb {
+        "SET SESSION session_track_system_variables = '*', session_track_schema = 1, \
+         session_track_state_change = 1, session_track_transaction_info = 'CHARACTERISTICS'"
+    } else {
+        "SET SESSION session_track_system_variables = '*', session_track_schema = 1, \
+         session_track_state_change = 1, session_track_transaction_info = 'CHARACTERISTICS', \
+         session_track_gtids = 'OWN_GTID'"
+    }
+}
 
 const USER_VARIABLES_MARIADB: &str = "SELECT COUNT(*) FROM information_schema.USER_VARIABLES \
     WHERE VARIABLE_VALUE IS NOT NULL AND VARIABLE_NAME <> 'splitpool_token'";
@@ -67,7 +76,7 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             if memory.schema.is_some() {
                 put(out, &[command::INIT_DB], memory.database.as_bytes());
             }
-            query(TRACK, attributes, out);
+            query(track(memory.is_mariadb), attributes, out);
             reply.simple(3 + usize::from(memory.schema.is_some()));
         }
         Errand::Apply(changes) => {

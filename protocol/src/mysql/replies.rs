@@ -12,6 +12,7 @@ use super::memory::MyMemory;
 use super::messages::{self, Changed, Done};
 use super::requests::put_close;
 use super::tracker::{MyTracker, Owed, Slot};
+use super::written::Told;
 use crate::tracker::{TxnStatus, Verdict};
 use crate::{Head, ProtocolError};
 use std::sync::Arc;
@@ -242,12 +243,17 @@ impl MyTracker {
             return Ok(Verdict::Swallow);
         }
         self.note_result(place, done);
-        self.note_done(done, memory);
+        let unasked = self.note_done(place, done, memory);
         memory.last_by = (self.number, self.count);
         self.warned = diagnosis::is_due(done);
         let told = !done.changes.is_empty() || done.cut;
         if told && !self.is_told_changes() {
             messages::put_ok(after, self.sequence, head.tag, done);
+            self.sequence = self.sequence.wrapping_add(1);
+            return Ok(Verdict::Swallow);
+        }
+        if unasked && !done.cut {
+            messages::put_ok_unwritten(after, self.sequence, head.tag, done);
             self.sequence = self.sequence.wrapping_add(1);
             return Ok(Verdict::Swallow);
         }
@@ -267,8 +273,9 @@ impl MyTracker {
         self.last.rows = 0;
     }
 
-    /// Takes note of what the end of a result says of the session.
-    fn note_done(&mut self, done: &Done<'_>, memory: &mut MyMemory) {
+    /// Takes note of what the end of a result says of the session. Returns whether it tells which transaction was
+    /// committed to a client that has not asked for it.
+    fn note_done(&mut self, place: Part, done: &Done<'_>, memory: &mut MyMemory) -> bool {
         let open = done.status & status::IN_TRANSACTION != 0;
         self.txn = if open { TxnStatus::Open } else { TxnStatus::Idle };
         self.autocommit = done.status & status::AUTOCOMMIT != 0;
@@ -276,7 +283,9 @@ impl MyTracker {
             (self.insert_id, memory.insert_id) = (done.insert_id, done.insert_id);
         }
         let (mut touched, mut explained, mut something) = (false, false, false);
+        let mut told = Told::default();
         let read = messages::changes(done.changes, |change| {
+            self.written.hear(change, &mut told);
             match change {
                 Changed::Variable(b"last_insert_id" | b"identity", value) => {
                     let id = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
@@ -290,7 +299,7 @@ impl MyTracker {
                 }
                 Changed::Transaction(letters) => self.locked = letters.get(7) == Some(&b'L'),
                 Changed::Characteristics(text) => self.one_shot = !text.is_empty(),
-                Changed::Schema(_) => {}
+                Changed::Schema(_) | Changed::Written(_) => {}
                 Changed::Something => {
                     something = true;
                     return;
@@ -311,6 +320,9 @@ impl MyTracker {
             (memory.something, memory.said) = (true, true);
         }
         self.touched |= touched;
+        let unasked = told.unasked;
+        self.written.end(told, done, place != Part::First, &mut memory.untold);
+        unasked
     }
 
     /// The backend has prepared a statement under a number of its own.
@@ -370,6 +382,7 @@ impl MyTracker {
     fn failed(&mut self, seen: &[u8], after: &mut Vec<u8>) -> Result<Verdict, ProtocolError> {
         let owed = self.owed.pop_front();
         self.part = Part::First;
+        self.written.forget();
         let fields = messages::read_error(seen);
         // An error does not tell of the transaction. Where statements begin one by themselves,
         // this one may have.

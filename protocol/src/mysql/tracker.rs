@@ -18,9 +18,10 @@ use super::memory::MyMemory;
 use super::messages::{self, Done};
 use super::replies::Part;
 use super::statements::{Registry, Statement};
+use super::written::Written;
 use crate::handshake::Greeting;
 use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
-use crate::{Fault, Head, Held, ProtocolError};
+use crate::{Fault, Gtid, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -116,6 +117,7 @@ pub struct MyTracker {
     pub(super) count: u64,
     pub(super) last: Last,
     pub(super) diagnosis: Diagnosis,
+    pub(super) written: Written,
     /// The warnings are still to be asked for.
     pub(super) warned: bool,
     /// How texts are read by the session's SQL mode.
@@ -205,6 +207,7 @@ impl Tracker for MyTracker {
             count: 0,
             last: Last::default(),
             diagnosis: Diagnosis::Nothing,
+            written: Written::default(),
             warned: false,
             quoting: Quoting::USUAL,
             charset_trusted: true,
@@ -419,6 +422,10 @@ impl Tracker for MyTracker {
         std::mem::take(&mut self.tally)
     }
 
+    fn written(&self) -> Option<&Gtid> {
+        self.written.gtid()
+    }
+
     fn quoting(&self) -> Quoting {
         Quoting { trusted: self.quoting.trusted && self.charset_trusted, ..self.quoting }
     }
@@ -432,6 +439,7 @@ impl MyTracker {
         self.sequence = sequence.wrapping_add(1);
         self.first = self.sequence;
         self.answered = false;
+        self.written.forget();
     }
 
     /// Whether the client reads changes of the session's state.

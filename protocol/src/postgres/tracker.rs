@@ -12,7 +12,7 @@ use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
 use crate::handshake::Greeting;
 use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
-use crate::{Fault, Head, Held, ProtocolError};
+use crate::{Fault, Gtid, Head, Held, ProtocolError};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -495,6 +495,11 @@ impl Tracker for PgTracker {
 
     fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
+    }
+
+    /// No reply tells a position in the log.
+    fn written(&self) -> Option<&Gtid> {
+        None
     }
 
     fn quoting(&self) -> Quoting {

@@ -12,13 +12,28 @@ fn what_a_promoted_mariadb_hands_on() {
         ("0-1-5,1-1-2", "0-1-5,2-3-9", "0-1-5,1-1-2,2-3-9"),
     ];
     for (binlog, replicated, written) in cases {
-        let Some(Place::Gtids { written: found, applied }) = place_of_mariadb(binlog, replicated) else {
+        let Some(Place::Gtids { written: found, applied, .. }) = place_of_mariadb(binlog, replicated, true)
+        else {
             panic!("{binlog} {replicated}")
         };
         assert_eq!(Some(&*found), Gtids::mariadb(written).as_ref(), "{binlog} {replicated}");
         assert_eq!(Some(&*applied), Gtids::mariadb(replicated).as_ref(), "{binlog} {replicated}");
     }
-    assert!(place_of_mariadb("nonsense", "").is_none());
+    assert!(place_of_mariadb("nonsense", "", true).is_none());
+}
+
+#[test]
+fn several_threads_keep_order_in_one_domain_only() {
+    for (replicated, serial, expected) in [
+        ("0-1-5", false, true),
+        ("0-1-5,7-1-2", false, false),
+        ("0-1-5,7-1-2", true, true),
+        ("", false, true),
+    ] {
+        let place = place_of_mariadb("", replicated, serial);
+        let Some(Place::Gtids { in_order, .. }) = place else { panic!("{replicated}") };
+        assert_eq!(in_order, expected, "{replicated} {serial}");
+    }
 }
 
 #[test]
