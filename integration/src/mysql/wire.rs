@@ -24,8 +24,14 @@ pub mod cap {
     pub const DEPRECATE_EOF: u64 = 1 << 24;
     /// `CLIENT_QUERY_ATTRIBUTES`.
     pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
+    /// MariaDB's `MARIADB_CLIENT_PROGRESS`.
+    pub const PROGRESS: u64 = 1 << 32;
     /// MariaDB's `MARIADB_CLIENT_STMT_BULK_OPERATIONS`.
     pub const BULK: u64 = 1 << 34;
+    /// MariaDB's `MARIADB_CLIENT_EXTENDED_METADATA`.
+    pub const EXTENDED_METADATA: u64 = 1 << 35;
+    /// MariaDB's `MARIADB_CLIENT_CACHE_METADATA`.
+    pub const CACHE_METADATA: u64 = 1 << 36;
     /// Protocol 4.1, transactions, plugins, several results, and the rest that every client has.
     pub const USUAL: u64 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
 }
@@ -37,6 +43,10 @@ const FULL: usize = 0xff_ffff;
 pub struct Outcome {
     /// Names of the columns; none for a result without rows.
     pub columns: Vec<String>,
+    /// What MariaDB says of the columns' types beyond the protocol's, to who asked for it.
+    pub types: Vec<String>,
+    /// Reports of progress, as they came.
+    pub progress: Vec<Vec<u8>>,
     /// Rows, in text or binary.
     pub rows: Vec<Vec<u8>>,
     /// Rows that it changed.
@@ -289,7 +299,10 @@ impl Wire {
     /// When the connection fails.
     pub fn result(&mut self) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
-        let first = self.packet()?;
+        let mut first = self.packet()?;
+        while self.has(cap::PROGRESS) && first.starts_with(&[0xff; 3]) {
+            outcome.progress.push(std::mem::replace(&mut first, self.packet()?));
+        }
         match first.first() {
             Some(0) => self.end(&mut outcome, first),
             Some(0xfe) if first.len() < 9 => self.end(&mut outcome, first),
@@ -300,8 +313,15 @@ impl Wire {
                 for _ in 0..columns {
                     let definition = self.packet()?;
                     let mut rest = definition.as_slice();
-                    let names: Vec<&[u8]> = (0..5).map(|_| text(&mut rest)).collect();
-                    outcome.columns.push(String::from_utf8_lossy(names[4]).into_owned());
+                    let texts = 6 + usize::from(self.has(cap::EXTENDED_METADATA));
+                    let texts: Vec<&[u8]> = (0..texts).map(|_| text(&mut rest)).collect();
+                    let shown =
+                        |at: usize| texts.get(at).map(|text| String::from_utf8_lossy(text).into_owned());
+                    outcome.columns.extend(shown(4));
+                    outcome.types.extend(shown(6));
+                    if rest.len() != 13 || rest[0] != 12 {
+                        return Err(io::Error::other(format!("a definition ends with {rest:?}")));
+                    }
                 }
                 if !self.has(cap::DEPRECATE_EOF) {
                     let eof = self.packet()?;
