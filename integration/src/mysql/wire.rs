@@ -111,6 +111,8 @@ pub struct Wire {
     pub abilities: u64,
     /// The number that the greeting told.
     pub number: u32,
+    /// Bytes that came so far.
+    pub heard: u64,
     sequence: u8,
 }
 
@@ -123,7 +125,7 @@ impl Wire {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, abilities: 0, number: 0, sequence: 0 })
+        Ok(Self { stream, abilities: 0, number: 0, heard: 0, sequence: 0 })
     }
 
     /// Signs in as the user `app` to the schema `app` with these abilities and this collation.
@@ -171,6 +173,14 @@ impl Wire {
         answer.push(0);
         wire.send(&answer)?;
         wire.prove()
+    }
+
+    /// The connection, for who reads or ends it in a way of its own.
+    ///
+    /// # Panics
+    /// When no descriptor is free.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket can be shared")
     }
 
     /// The port of our own end.
@@ -251,6 +261,7 @@ impl Wire {
                 return Err(io::Error::other(format!("packet {} instead of {}", header[3], self.sequence)));
             }
             self.sequence = self.sequence.wrapping_add(1);
+            self.heard += 4 + length as u64;
             let from = payload.len();
             payload.resize(from + length, 0);
             self.stream.read_exact(&mut payload[from..])?;
@@ -312,6 +323,10 @@ impl Wire {
                 let columns = number(&mut first.as_slice());
                 for _ in 0..columns {
                     let definition = self.packet()?;
+                    if definition.first() == Some(&0xff) {
+                        outcome.error = Some(error(&definition));
+                        return Ok(outcome);
+                    }
                     let mut rest = definition.as_slice();
                     let texts = 6 + usize::from(self.has(cap::EXTENDED_METADATA));
                     let texts: Vec<&[u8]> = (0..texts).map(|_| text(&mut rest)).collect();
@@ -325,6 +340,10 @@ impl Wire {
                 }
                 if !self.has(cap::DEPRECATE_EOF) {
                     let eof = self.packet()?;
+                    if eof.first() == Some(&0xff) {
+                        outcome.error = Some(error(&eof));
+                        return Ok(outcome);
+                    }
                     self.end(&mut outcome, eof);
                     // An open cursor: rows come when they are fetched.
                     if outcome.status & 64 != 0 {
