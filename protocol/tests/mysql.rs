@@ -16,6 +16,7 @@ use std::sync::Arc;
 const SESSION_TRACK: u64 = 1 << 23;
 const DEPRECATE_EOF: u64 = 1 << 24;
 const LOCAL_FILES: u64 = 1 << 7;
+const PROGRESS: u64 = 1 << 32;
 
 fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_le_bytes()[..3].to_vec();
@@ -27,7 +28,7 @@ fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
 /// `query:text`, `prepare:text`, `execute:id[:flag:type:value]`, `long:id:data`, `close:id`, `reset:id`,
 /// `fetch:id`, `db:name`, `option:0`, `ping`, `wipe`, `data:bytes`; from the backend `ok[:status[:id]]`, `warned`,
 /// `moved:status:variable:value`, `wrote:status:transactions`, `eof[:status]`, `okeof`, `columns:n`, `def`, `row:bytes`,
-/// `error:errno`, `prepared:id:columns:params`, `file:name`.
+/// `error:errno`, `progress`, `prepared:id:columns:params`, `file:name`.
 fn payload(text: &str) -> Vec<u8> {
     let mut fields = text.split(':');
     let name = fields.next().unwrap();
@@ -85,6 +86,7 @@ fn payload(text: &str) -> Vec<u8> {
             let counts = [columns.to_le_bytes(), params.to_le_bytes()].concat();
             [id(0), counts, vec![0, 0, 0]].concat()
         }
+        "progress" => b"\xff\xff\xff\x01\x01\x02\0\0\0\x04copy".to_vec(),
         "file" => [b"\xfb", fields[0].as_bytes()].concat(),
         other => panic!("no packet {other}"),
     }
@@ -284,6 +286,35 @@ fn results() {
          >B query:select 1
          B> columns:1@1 | def@2 | row:x@3 | okeof@4
          >C columns:1@1 | def@2 | row:x@3 | okeof@4",
+        idle,
+    );
+}
+
+#[test]
+fn reports_of_progress_are_no_errors() {
+    play(
+        PROGRESS,
+        "C> query:alter table
+         >B query:alter table
+         B> progress@1 | progress@2 | ok@3
+         >C progress@1 | progress@2 | ok@3
+         C> query:check table
+         >B query:check table
+         B> progress@1 | columns:1@2 | def@3 | eof@4 | row:x@5 | eof@6
+         >C progress@1 | columns:1@2 | def@3 | eof@4 | row:x@5 | eof@6
+         C> query:alter table
+         >B query:alter table
+         B> progress@1 | error:1062@2
+         >C progress@1 | error:1062@2",
+        idle,
+    );
+    // Nobody reports to who did not ask: there it is an error with an odd code.
+    play(
+        0,
+        "C> query:alter table
+         >B query:alter table
+         B> progress@1
+         >C progress@1",
         idle,
     );
 }

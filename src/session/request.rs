@@ -444,6 +444,10 @@ impl<P: Protocol> Session<P> {
         self.lose_lease();
         let waits = self.tracker.rewind();
         self.client.consume(kept);
+        if torn {
+            // What is said now would be taken for the rest of the message.
+            return Err(End::ClientGone);
+        }
         let fault = if in_transaction {
             Fault::fatal(Cause::OutcomeUnknown, "the database was lost in the middle of a transaction")
                 .hint("If a COMMIT was under way, nobody knows whether it took effect.")
@@ -453,7 +457,7 @@ impl<P: Protocol> Session<P> {
                 "the database was lost before it answered; the outcome is unknown",
             )
         };
-        if torn || in_transaction || open || !waits || !request.whole {
+        if in_transaction || open || !waits || !request.whole {
             return Err(End::Fault(fault));
         }
         self.tracker.fault(&fault, true, self.client.outbox.space());

@@ -24,8 +24,14 @@ pub mod cap {
     pub const DEPRECATE_EOF: u64 = 1 << 24;
     /// `CLIENT_QUERY_ATTRIBUTES`.
     pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
+    /// MariaDB's `MARIADB_CLIENT_PROGRESS`.
+    pub const PROGRESS: u64 = 1 << 32;
     /// MariaDB's `MARIADB_CLIENT_STMT_BULK_OPERATIONS`.
     pub const BULK: u64 = 1 << 34;
+    /// MariaDB's `MARIADB_CLIENT_EXTENDED_METADATA`.
+    pub const EXTENDED_METADATA: u64 = 1 << 35;
+    /// MariaDB's `MARIADB_CLIENT_CACHE_METADATA`.
+    pub const CACHE_METADATA: u64 = 1 << 36;
     /// Protocol 4.1, transactions, plugins, several results, and the rest that every client has.
     pub const USUAL: u64 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
 }
@@ -37,6 +43,10 @@ const FULL: usize = 0xff_ffff;
 pub struct Outcome {
     /// Names of the columns; none for a result without rows.
     pub columns: Vec<String>,
+    /// What MariaDB says of the columns' types beyond the protocol's, to who asked for it.
+    pub types: Vec<String>,
+    /// Reports of progress, as they came.
+    pub progress: Vec<Vec<u8>>,
     /// Rows, in text or binary.
     pub rows: Vec<Vec<u8>>,
     /// Rows that it changed.
@@ -101,6 +111,8 @@ pub struct Wire {
     pub abilities: u64,
     /// The number that the greeting told.
     pub number: u32,
+    /// Bytes that came so far.
+    pub heard: u64,
     sequence: u8,
 }
 
@@ -113,7 +125,7 @@ impl Wire {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, abilities: 0, number: 0, sequence: 0 })
+        Ok(Self { stream, abilities: 0, number: 0, heard: 0, sequence: 0 })
     }
 
     /// Signs in as the user `app` to the schema `app` with these abilities and this collation.
@@ -161,6 +173,14 @@ impl Wire {
         answer.push(0);
         wire.send(&answer)?;
         wire.prove()
+    }
+
+    /// The connection, for who reads or ends it in a way of its own.
+    ///
+    /// # Panics
+    /// When no descriptor is free.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket can be shared")
     }
 
     /// The port of our own end.
@@ -241,6 +261,7 @@ impl Wire {
                 return Err(io::Error::other(format!("packet {} instead of {}", header[3], self.sequence)));
             }
             self.sequence = self.sequence.wrapping_add(1);
+            self.heard += 4 + length as u64;
             let from = payload.len();
             payload.resize(from + length, 0);
             self.stream.read_exact(&mut payload[from..])?;
@@ -289,7 +310,10 @@ impl Wire {
     /// When the connection fails.
     pub fn result(&mut self) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
-        let first = self.packet()?;
+        let mut first = self.packet()?;
+        while self.has(cap::PROGRESS) && first.starts_with(&[0xff; 3]) {
+            outcome.progress.push(std::mem::replace(&mut first, self.packet()?));
+        }
         match first.first() {
             Some(0) => self.end(&mut outcome, first),
             Some(0xfe) if first.len() < 9 => self.end(&mut outcome, first),
@@ -299,12 +323,27 @@ impl Wire {
                 let columns = number(&mut first.as_slice());
                 for _ in 0..columns {
                     let definition = self.packet()?;
+                    if definition.first() == Some(&0xff) {
+                        outcome.error = Some(error(&definition));
+                        return Ok(outcome);
+                    }
                     let mut rest = definition.as_slice();
-                    let names: Vec<&[u8]> = (0..5).map(|_| text(&mut rest)).collect();
-                    outcome.columns.push(String::from_utf8_lossy(names[4]).into_owned());
+                    let texts = 6 + usize::from(self.has(cap::EXTENDED_METADATA));
+                    let texts: Vec<&[u8]> = (0..texts).map(|_| text(&mut rest)).collect();
+                    let shown =
+                        |at: usize| texts.get(at).map(|text| String::from_utf8_lossy(text).into_owned());
+                    outcome.columns.extend(shown(4));
+                    outcome.types.extend(shown(6));
+                    if rest.len() != 13 || rest[0] != 12 {
+                        return Err(io::Error::other(format!("a definition ends with {rest:?}")));
+                    }
                 }
                 if !self.has(cap::DEPRECATE_EOF) {
                     let eof = self.packet()?;
+                    if eof.first() == Some(&0xff) {
+                        outcome.error = Some(error(&eof));
+                        return Ok(outcome);
+                    }
                     self.end(&mut outcome, eof);
                     // An open cursor: rows come when they are fetched.
                     if outcome.status & 64 != 0 {

@@ -67,19 +67,19 @@ impl MyTracker {
 
     /// Answers what the statement before left, if that is known here.
     fn answer_question(&mut self, question: (Question, &str), is_binary: bool, out: &mut Vec<u8>) -> bool {
-        let (deprecates_eof, status) = (self.has(cap::DEPRECATE_EOF), self.status());
+        let (abilities, status) = (self.abilities, self.status());
         let (asked, column) = question;
         let number = match asked {
             Question::Warnings if matches!(self.diagnosis, Diagnosis::Lost) => return false,
             Question::Warnings => {
-                self.diagnosis.answer(deprecates_eof, status, out);
+                self.diagnosis.answer(abilities, status, out);
                 return true;
             }
             Question::FoundRows if self.last.counted => return false,
             Question::FoundRows => i64::try_from(self.last.found_rows).unwrap_or(i64::MAX),
             Question::RowCount => self.last.row_count,
         };
-        last::put_number_result(column, number, is_binary, deprecates_eof, status, self.sequence, out);
+        last::put_number_result(column, number, is_binary, abilities, status, self.sequence, out);
         // The answer is a result with a row itself.
         self.last = Last { row_count: -1, found_rows: 1, ..Last::default() };
         self.diagnosis = Diagnosis::Nothing;

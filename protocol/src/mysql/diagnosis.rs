@@ -4,7 +4,8 @@
 //! backend may be another client's. So the answer is fetched while the backend is still this
 //! session's, kept as it came, and given when it is asked for. Errors tell enough by themselves.
 
-use super::flags::{mark, status};
+use super::columns::Definition;
+use super::flags::{capability as cap, mark, status};
 use super::frame::{self, put_text};
 use super::last::put_eof;
 use super::messages::{self, Done, ErrorFields};
@@ -46,8 +47,10 @@ impl Diagnosis {
         Self::Fetched { bytes: Vec::new(), sequence: 1 }
     }
 
-    /// Appends the answer to a client.
-    pub fn answer(&self, deprecates_eof: bool, status: u16, out: &mut Vec<u8>) {
+    /// Appends the answer to a client with these abilities.
+    pub fn answer(&self, abilities: u64, status: u16, out: &mut Vec<u8>) {
+        const UTF8: u16 = 33;
+        let deprecates_eof = abilities & cap::DEPRECATE_EOF != 0;
         let failed = match self {
             Self::Fetched { bytes, .. } => return out.extend_from_slice(bytes),
             Self::Failed(fields) => Some(fields),
@@ -55,8 +58,9 @@ impl Diagnosis {
         };
         let done = Done { status, ..Done::default() };
         let mut sequence = frame::put(out, 1, &[3]);
-        for (name, kind, length) in [("Level", 253, 28), ("Code", 3, 4), ("Message", 253, 2048)] {
-            sequence = frame::put(out, sequence, &column(name, kind, length));
+        for (name, kind, width) in [("Level", 253, 28), ("Code", 3, 4), ("Message", 253, 2048)] {
+            let column = Definition { name, collation: UTF8, width, kind, flags: 1 };
+            sequence = frame::put(out, sequence, &column.payload(abilities));
         }
         if !deprecates_eof {
             sequence = put_eof(status, sequence, out);
@@ -74,21 +78,6 @@ impl Diagnosis {
             put_eof(status, sequence, out);
         }
     }
-}
-
-/// A column's definition. "Column Definition Packet".
-fn column(name: &str, kind: u8, length: u32) -> Vec<u8> {
-    const UTF8: u16 = 33;
-    let mut bytes = Vec::new();
-    for text in ["def", "", "", "", name, ""] {
-        put_text(&mut bytes, text.as_bytes());
-    }
-    bytes.push(12);
-    bytes.extend_from_slice(&UTF8.to_le_bytes());
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.push(kind);
-    bytes.extend_from_slice(&[1, 0, 0, 0, 0]);
-    bytes
 }
 
 /// Whether a result with this end leaves something to be fetched.

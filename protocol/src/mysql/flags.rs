@@ -28,8 +28,17 @@ pub mod capability {
     pub const DEPRECATE_EOF: u64 = 1 << 24;
     pub const ZSTD: u64 = 1 << 26;
     pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
-    /// MariaDB's STMT_BULK_OPERATIONS. Those from here on go in a place of their own, where the lowest bit is not set.
+    /// MariaDB's own. Those from here on go in a place apart, where the lowest bit is not set.
+    ///
+    /// CACHE_METADATA (bit 36) is not among them and is never agreed on: with it a database leaves the definitions of
+    /// columns out of the reply to an EXECUTE if they are those that it sent last for this statement on this
+    /// connection. Here another client may have been given those, and who has not would read rows by what it was told
+    /// before a table changed. Definitions are always sent instead.
+    pub const PROGRESS: u64 = 1 << 32;
+    /// STMT_BULK_OPERATIONS.
     pub const BULK: u64 = 1 << 34;
+    /// One more text in each definition of a column.
+    pub const EXTENDED_METADATA: u64 = 1 << 35;
 
     /// Those that change what statements mean or how they or replies are written, so that a client
     /// can only be served by a backend that agreed on the same.
@@ -41,10 +50,12 @@ pub mod capability {
         | PS_MULTI_RESULTS
         | DEPRECATE_EOF
         | QUERY_ATTRIBUTES
-        | BULK;
+        | PROGRESS
+        | BULK
+        | EXTENDED_METADATA;
 
     /// Those of them that every database has.
-    pub const FLAVOUR_OF_ALL: u64 = FLAVOUR & !QUERY_ATTRIBUTES & !BULK;
+    pub const FLAVOUR_OF_ALL: u64 = FLAVOUR & !QUERY_ATTRIBUTES & !PROGRESS & !BULK & !EXTENDED_METADATA;
 
     /// Those that have no bearing on a backend: both sides may differ.
     pub const OURS: u64 = LONG_PASSWORD
@@ -102,4 +113,6 @@ pub mod mark {
     pub const LOCAL_FILE: u8 = 0xfb;
     pub const EOF: u8 = 0xfe;
     pub const ERROR: u8 = 0xff;
+    /// How a report of progress begins, which is an ERR packet with a code that no error has.
+    pub const PROGRESS: [u8; 3] = [ERROR, 0xff, 0xff];
 }

@@ -5,8 +5,9 @@
 //! kept here. The plain questions are answered from it. Where a count is asked for in an expression, `count.rs` writes
 //! it there; ahead of other questions the backend is brought to the same state, by statements that have no other effect.
 
+use super::columns::{BINARY, Definition};
 use super::diagnosis::Diagnosis;
-use super::flags::{mark, status};
+use super::flags::{capability as cap, mark, status};
 use super::frame::{self, Reader, put_text};
 use super::messages::{self, Done};
 
@@ -174,29 +175,23 @@ fn last_warning(mut packets: &[u8]) -> Option<(u16, String)> {
     found
 }
 
-/// Appends a result with one number. Numbered from `sequence`.
+/// Appends a result with one number, for a client with these abilities. Numbered from `sequence`.
 pub fn put_number_result(
     column: &str,
     number: i64,
     is_binary: bool,
-    deprecates_eof: bool,
+    abilities: u64,
     status: u16,
     mut sequence: u8,
     out: &mut Vec<u8>,
 ) {
     const LONGLONG: u8 = 8;
-    const BINARY: u16 = 63;
+    /// NOT NULL and BINARY.
+    const FLAGS: u16 = 0x81;
+    let deprecates_eof = abilities & cap::DEPRECATE_EOF != 0;
     sequence = frame::put(out, sequence, &[1]);
-    let mut bytes = Vec::new();
-    for text in ["def", "", "", "", column, ""] {
-        put_text(&mut bytes, text.as_bytes());
-    }
-    bytes.push(12);
-    bytes.extend_from_slice(&BINARY.to_le_bytes());
-    bytes.extend_from_slice(&21u32.to_le_bytes());
-    // NOT NULL and BINARY.
-    bytes.extend_from_slice(&[LONGLONG, 0x81, 0, 0, 0, 0]);
-    sequence = frame::put(out, sequence, &bytes);
+    let column = Definition { name: column, collation: BINARY, width: 21, kind: LONGLONG, flags: FLAGS };
+    sequence = frame::put(out, sequence, &column.payload(abilities));
     if !deprecates_eof {
         sequence = put_eof(status, sequence, out);
     }

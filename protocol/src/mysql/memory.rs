@@ -133,11 +133,6 @@ impl MyMemory {
         }
     }
 
-    /// Whether replies are written without EOF packets.
-    pub(super) fn deprecates_eof(&self) -> bool {
-        self.capabilities & cap::DEPRECATE_EOF != 0
-    }
-
     /// Whether queries have attributes in front of them, if only none.
     pub(super) fn takes_attributes(&self) -> bool {
         self.capabilities & cap::QUERY_ATTRIBUTES != 0

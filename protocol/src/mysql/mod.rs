@@ -6,6 +6,7 @@
 
 mod alone;
 mod attributes;
+mod columns;
 mod command;
 mod compress;
 mod count;

@@ -6,7 +6,7 @@
 //! is kept as the database writes it: a number as it stands, a text behind one quote, `NULL`.
 
 use super::attributes::NONE;
-use super::flags::{command, mark, status};
+use super::flags::{capability as cap, command, mark, status};
 use super::frame::{self, Reader};
 use super::memory::MyMemory;
 use super::messages::{self, Done};
@@ -48,7 +48,7 @@ const USER_VARIABLES_MYSQL: &str = "SELECT COUNT(*) FROM performance_schema.user
 
 /// See `Protocol::encode_errand`.
 pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) -> MyOwnReply {
-    let mut reply = MyOwnReply::new(memory.deprecates_eof());
+    let mut reply = MyOwnReply::new(memory.capabilities);
     let attributes = memory.takes_attributes();
     match errand {
         Errand::Rollback => {
@@ -247,7 +247,8 @@ enum Part {
 /// Reads the reply to one errand.
 #[derive(Debug)]
 pub struct MyOwnReply {
-    deprecates_eof: bool,
+    /// What was agreed on with the backend.
+    abilities: u64,
     waits: VecDeque<Waits>,
     part: Part,
     /// The type of each column of the row to come, and whether it is unsigned.
@@ -261,9 +262,9 @@ pub struct MyOwnReply {
 const COLUMNS_MAX: u64 = 1024;
 
 impl MyOwnReply {
-    fn new(deprecates_eof: bool) -> Self {
+    fn new(abilities: u64) -> Self {
         Self {
-            deprecates_eof,
+            abilities,
             waits: VecDeque::new(),
             part: Part::First,
             kinds: Vec::new(),
@@ -271,6 +272,11 @@ impl MyOwnReply {
             failed: false,
             outcome: Outcome::default(),
         }
+    }
+
+    /// Whether replies are written without EOF packets.
+    fn deprecates_eof(&self) -> bool {
+        self.abilities & cap::DEPRECATE_EOF != 0
     }
 
     /// So many plain answers are to come.
@@ -307,9 +313,9 @@ impl OwnReply for MyOwnReply {
                 false
             }
             (Part::Columns(left), _) => {
-                self.kinds.push(kind(body).ok_or(MALFORMED)?);
+                self.kinds.push(kind(body, self.abilities).ok_or(MALFORMED)?);
                 self.part = match left {
-                    0 | 1 if self.deprecates_eof => Part::Rows,
+                    0 | 1 if self.deprecates_eof() => Part::Rows,
                     0 | 1 => Part::ColumnsEnd,
                     _ => Part::Columns(left - 1),
                 };
@@ -319,8 +325,8 @@ impl OwnReply for MyOwnReply {
                 self.part = Part::Rows;
                 false
             }
-            (Part::Rows, mark::EOF) if body.len() < 9 || self.deprecates_eof => {
-                let read = if self.deprecates_eof { messages::read_ok } else { messages::read_eof };
+            (Part::Rows, mark::EOF) if body.len() < 9 || self.deprecates_eof() => {
+                let read = if self.deprecates_eof() { messages::read_ok } else { messages::read_eof };
                 let done = read(body).ok_or(MALFORMED)?;
                 self.done(&done)
             }
@@ -471,10 +477,11 @@ impl MyOwnReply {
 }
 
 /// The type that a column definition tells, and whether it is unsigned.
-fn kind(definition: &[u8]) -> Option<(u8, bool)> {
+fn kind(definition: &[u8], abilities: u64) -> Option<(u8, bool)> {
     const UNSIGNED: u16 = 32;
     let mut reader = Reader(definition);
-    for _ in 0..6 {
+    let texts = if abilities & cap::EXTENDED_METADATA == 0 { 6 } else { 7 };
+    for _ in 0..texts {
         reader.text()?;
     }
     reader.number()?;

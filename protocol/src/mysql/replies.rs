@@ -108,6 +108,9 @@ impl MyTracker {
             self.diagnosis.take(seen, seen.len() == head.body);
         }
         if head.tag == mark::ERROR && head.body > 0 {
+            if self.has(cap::PROGRESS) && seen.starts_with(&mark::PROGRESS) {
+                return Ok(relayed);
+            }
             return self.failed(seen, after);
         }
         match (front, place) {

@@ -1,13 +1,11 @@
 //! Results of Splitpool's own, as MySQL sends them: "Text Resultset", "Binary Protocol Resultset".
 
-use super::flags::mark;
+use super::columns::{BINARY, Definition};
+use super::flags::{capability as cap, mark};
 use super::frame::{self, put_number, put_text};
 use super::hello::COLLATION;
 use super::messages::{self, Done};
 use crate::answer::{Cell, Column, Columns, Kind};
-
-/// The collation of what is no text.
-const BINARY: u16 = 63;
 
 /// The text of a cell has no bound that is known beforehand: clients only make room by it.
 const TEXT_WIDTH: u32 = 65_535;
@@ -22,10 +20,17 @@ const VAR_STRING: u8 = 0xfd;
 pub(super) struct Form {
     /// Values as the binary protocol has them.
     pub binary: bool,
-    /// EOF packets are OK packets, and none stands between columns and rows.
-    pub deprecates_eof: bool,
+    /// What was agreed on with the client.
+    pub abilities: u64,
     /// What the end says of the session.
     pub status: u16,
+}
+
+impl Form {
+    /// EOF packets are OK packets, and none stands between columns and rows.
+    fn deprecates_eof(self) -> bool {
+        self.abilities & cap::DEPRECATE_EOF != 0
+    }
 }
 
 /// Appends one packet and returns the next number.
@@ -54,13 +59,15 @@ pub(super) fn result(
 
 /// Appends what the columns are, and the packet behind them if there is one.
 pub(super) fn definitions(columns: &[Column], form: Form, sequence: u8, out: &mut Vec<u8>) -> u8 {
-    let next = columns.iter().fold(sequence, |next, column| packet(out, next, |out| define(column, out)));
-    if form.deprecates_eof { next } else { packet(out, next, |out| eof(form.status, out)) }
+    let next = columns
+        .iter()
+        .fold(sequence, |next, column| frame::put(out, next, &definition(column).payload(form.abilities)));
+    if form.deprecates_eof() { next } else { packet(out, next, |out| eof(form.status, out)) }
 }
 
 /// Appends the end of a result, or the answer to a command that is answered like one.
 pub(super) fn end(form: Form, sequence: u8, out: &mut Vec<u8>) -> u8 {
-    if !form.deprecates_eof {
+    if !form.deprecates_eof() {
         return packet(out, sequence, |out| eof(form.status, out));
     }
     messages::put_ok(out, sequence, mark::EOF, &Done { status: form.status, ..Done::default() });
@@ -72,8 +79,7 @@ fn eof(status: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(&status.to_le_bytes());
 }
 
-/// "Column Definition"; there are neither schemas nor tables to name.
-fn define(column: &Column, out: &mut Vec<u8>) {
+fn definition(column: &Column) -> Definition<'_> {
     const NOT_NULL_NUMBER: u16 = 128;
     let (kind, width, collation, flags) = match column.kind {
         Kind::Text => (VAR_STRING, TEXT_WIDTH, COLLATION.into(), 0),
@@ -81,15 +87,7 @@ fn define(column: &Column, out: &mut Vec<u8>) {
         Kind::Int8 | Kind::Numeric => (LONGLONG, 20, BINARY, NOT_NULL_NUMBER),
         Kind::Bytes => (BLOB, TEXT_WIDTH, BINARY, NOT_NULL_NUMBER),
     };
-    for name in ["def", "", "", "", column.name.as_ref(), ""] {
-        put_text(out, name.as_bytes());
-    }
-    out.push(0x0c);
-    out.extend_from_slice(&u16::to_le_bytes(collation));
-    out.extend_from_slice(&u32::to_le_bytes(width));
-    out.push(kind);
-    out.extend_from_slice(&u16::to_le_bytes(flags));
-    out.extend_from_slice(&[0, 0, 0]);
+    Definition { name: column.name.as_ref(), collation, width, kind, flags }
 }
 
 fn text(row: &[Cell], out: &mut Vec<u8>) {

@@ -98,8 +98,7 @@ impl Served for MyServed {
 impl MyServed {
     fn form(&self, more: bool) -> Form {
         let more = if more { status::MORE_RESULTS } else { 0 };
-        let deprecates_eof = self.abilities & cap::DEPRECATE_EOF != 0;
-        Form { binary: false, deprecates_eof, status: status::AUTOCOMMIT | more }
+        Form { binary: false, abilities: self.abilities, status: status::AUTOCOMMIT | more }
     }
 
     fn ran_none(&mut self, fault: &Fault, out: &mut Vec<u8>) {
