@@ -4,8 +4,8 @@ use super::commands::Show;
 use super::facts::Facts;
 use super::proxysql::Table;
 use super::show::{Row, row};
-use super::sockets::clock;
 use super::table::{Entry, TABLE};
+use crate::clock;
 use crate::digests::{Digest, Sum};
 use crate::violations::{Cases, Way};
 use pool::{EndpointView, View};
@@ -53,7 +53,7 @@ fn generations(facts: &Facts) -> Vec<Row> {
             outcome.generation,
             format!("{:016x}", outcome.hash),
             if outcome.applied { "applied" } else { "rejected" },
-            clock(outcome.at),
+            clock::words(outcome.at),
             outcome.detail.as_str(),
         ]
     };
@@ -142,7 +142,7 @@ fn digests(facts: &Facts) -> Vec<Row> {
     all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
     let one = |(digest, target, sum): (&Digest, &str, Sum)| {
         let (of, number) = (&digest.of, format!("{:016x}", digest.number));
-        let times = [clock(digest.first), clock(digest.last(&sum))];
+        let times = [clock::words(digest.first), clock::words(digest.last(&sum))];
         digest_row([of.cluster(), of.database(), &number, target], &sum, times, &digest.text)
     };
     let others = TARGETS.into_iter().zip(facts.other_digests).filter(|(_, sum)| sum.calls > 0);
@@ -175,14 +175,14 @@ fn digest_row(of: [&str; 4], sum: &Sum, [first, last]: [String; 2], text: &str) 
 
 /// Addresses are the last few, the newest first, each with its time.
 fn violation((way, cases): &(Way, Cases)) -> Row {
-    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock(*at)));
+    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock::words(*at)));
     row![
         way.protocol,
         way.side.name(),
         way.error,
         cases.count,
-        clock(cases.first),
-        cases.last.front().map(|(at, _)| clock(*at)),
+        clock::words(cases.first),
+        cases.last.front().map(|(at, _)| clock::words(*at)),
         last.collect::<Vec<_>>().join(", "),
     ]
 }
