@@ -224,6 +224,14 @@ pub struct WebAddress {
     pub https: Option<Https>,
 }
 
+/// `host:port`, as a URL and a Host header have it.
+impl fmt::Display for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
 /// What HTTPS to somebody needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Https {
