@@ -8,13 +8,12 @@ mod history;
 mod verdict;
 
 use crate::config::Snapshot;
-use crate::digests::{Digest, Digests, Sum};
+use crate::digests::{self, Digest, Digests, Sum};
 use crate::http::Facts;
 use history::History;
 use parking_lot::Mutex;
 use pool::{EndpointView, View};
 use serde_json::{Value, json};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -181,20 +180,16 @@ fn cluster(view: &View, facts: &Facts, snapshot: &Snapshot, history: &History) -
 
 /// Those of a cluster's statements that took the most time, without their values.
 fn slowest(cluster: &str, digests: &Digests) -> Vec<Value> {
-    let mut all = Vec::new();
-    for digest in digests.all().into_iter().filter(|digest| digest.of.cluster() == cluster) {
-        let sums = ["replica", "primary"].into_iter().zip(digest.sums());
-        all.extend(sums.filter(|(_, sum)| sum.calls > 0).map(|(at, sum)| (Arc::clone(&digest), at, sum)));
-    }
-    all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
-    let one = |(digest, target, sum): &(Arc<Digest>, &str, Sum)| {
+    let mut all = digests.all();
+    all.retain(|digest| digest.of.cluster() == cluster);
+    let one = |(digest, target, sum): (&Digest, &str, Sum)| {
         json!({
             "digest": format!("{:016x}", digest.number), "text": digest.text, "database": digest.of.database(),
             "target": target, "reasons": sum.reasons().collect::<Vec<_>>(), "calls": sum.calls, "errors": sum.errors,
             "rows": sum.rows, "bytes": sum.bytes, "total_us": sum.total_us, "max_us": sum.max_us,
         })
     };
-    all.iter().take(SLOWEST_MAX).map(one).collect()
+    digests::by_time(&all).into_iter().take(SLOWEST_MAX).map(one).collect()
 }
 
 fn endpoint(cluster: &str, seen: &EndpointView, history: &History) -> Value {

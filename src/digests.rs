@@ -5,97 +5,22 @@
 //! digests, never what a client sent. Counts are of requests: a batch counts under the first of its statements
 //! that does not only control a transaction.
 
-use crate::metrics::Counters;
+mod sum;
+
+pub use sum::{Ran, Sum};
+
+use crate::metrics::{Counters, TARGETS};
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, UnitWeighter};
-use router::Reason;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A database, by the number of its counters, and a digest, by its own.
 type Key = (u32, u64);
-
-/// What a request of a session amounted to.
-#[derive(Debug, Clone, Copy)]
-pub struct Ran {
-    /// Where it ran, and why there.
-    pub on_primary: bool,
-    /// See `on_primary`.
-    pub reason: Reason,
-    /// Statements in it.
-    pub statements: u32,
-    /// From its arrival to the end of its reply.
-    pub micros: u32,
-    /// Rows that it returned or changed.
-    pub rows: u64,
-    /// Bytes that were sent to the client.
-    pub bytes: u64,
-    /// Whether the client was told an error.
-    pub failed: bool,
-}
-
-/// What requests of one digest amounted to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum {
-    /// Requests.
-    pub calls: u64,
-    /// Statements in them.
-    pub statements: u64,
-    /// Requests that failed.
-    pub errors: u64,
-    /// Rows returned or changed.
-    pub rows: u64,
-    /// Bytes sent to clients.
-    pub bytes: u64,
-    /// Microseconds.
-    pub total_us: u64,
-    /// Of the longest request.
-    pub max_us: u64,
-    /// When the last one ended.
-    last: Option<Instant>,
-    /// A bit for each reason, by its index.
-    reasons: u64,
-}
-
-impl Sum {
-    /// Why they ran where they ran.
-    pub fn reasons(&self) -> impl Iterator<Item = &'static str> {
-        let bits = self.reasons;
-        let is_set = move |reason: &Reason| bits >> reason.index() & 1 == 1;
-        Reason::ALL.into_iter().filter(is_set).map(Reason::as_str)
-    }
-
-    fn count(&mut self, ran: &Ran, now: Instant) {
-        self.calls += 1;
-        self.statements += u64::from(ran.statements);
-        self.errors += u64::from(ran.failed);
-        self.rows = self.rows.saturating_add(ran.rows);
-        self.bytes = self.bytes.saturating_add(ran.bytes);
-        self.total_us += u64::from(ran.micros);
-        self.max_us = self.max_us.max(ran.micros.into());
-        self.last = Some(now);
-        self.reasons |= 1 << ran.reason.index();
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            calls: self.calls + other.calls,
-            statements: self.statements + other.statements,
-            errors: self.errors + other.errors,
-            rows: self.rows + other.rows,
-            bytes: self.bytes + other.bytes,
-            total_us: self.total_us + other.total_us,
-            max_us: self.max_us.max(other.max_us),
-            last: self.last.max(other.last),
-            reasons: self.reasons | other.reasons,
-        }
-    }
-}
-
-const _: () = assert!(Reason::COUNT <= 64, "a bit for each reason");
 
 /// One digest of one database.
 pub struct Digest {
@@ -137,6 +62,17 @@ impl Digest {
     pub fn last(&self, sum: &Sum) -> SystemTime {
         self.first + sum.last.map_or(Duration::ZERO, |last| last.saturating_duration_since(self.born))
     }
+}
+
+/// Where digests ran, replica and primary apart, with what that amounted to: those that took the most time first.
+pub fn by_time(digests: &[Arc<Digest>]) -> Vec<(&Digest, &'static str, Sum)> {
+    let mut all = Vec::new();
+    for digest in digests {
+        let sums = TARGETS.into_iter().zip(digest.sums());
+        all.extend(sums.filter(|(_, sum)| sum.calls > 0).map(|(target, sum)| (&**digest, target, sum)));
+    }
+    all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
+    all
 }
 
 /// What those amounted to that made room for others.
@@ -259,6 +195,7 @@ impl Digests {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use router::Reason;
 
     fn ran(micros: u32) -> Ran {
         Ran {

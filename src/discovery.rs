@@ -11,7 +11,8 @@ mod patroni;
 use crate::config::{ClusterConfig, DiscoveryConfig, Source};
 use crate::metrics::Searches;
 use parking_lot::Mutex;
-use pool::{Cluster, ClusterSettings, EndpointSettings};
+use pool::net::Address;
+use pool::{Cluster, ClusterSettings, EndpointSettings, RoleSetting};
 use protocol::Protocol;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -29,6 +30,18 @@ struct Found {
     endpoints: Vec<EndpointSettings>,
     /// How long that holds, if it says so.
     valid: Option<Duration>,
+}
+
+/// What was found at an address: `weight` 0 takes no reads.
+fn candidate(host: String, port: u16, weight: u32) -> EndpointSettings {
+    EndpointSettings { address: Address::Tcp { host, port }, role: RoleSetting::Auto, weight }
+}
+
+/// Candidates in an order of their own, so that the same answer in another order is no change.
+fn in_order(candidates: impl Iterator<Item = EndpointSettings>) -> Vec<EndpointSettings> {
+    let mut endpoints: Vec<_> = candidates.collect();
+    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
+    endpoints
 }
 
 /// The endpoints of one cluster.
@@ -55,7 +68,7 @@ impl<P: Protocol> Members<P> {
     ) -> Arc<Self> {
         let state = State { settings, found: Vec::new(), discovery: None, search: None };
         let members = Arc::new(Self { cluster: Arc::clone(cluster), state: Mutex::new(state) });
-        members.search(config.discovery.clone(), searches);
+        members.search(&mut members.state.lock(), config.discovery.clone(), searches);
         members
     }
 
@@ -66,15 +79,21 @@ impl<P: Protocol> Members<P> {
         settings: ClusterSettings,
         searches: &Arc<Searches>,
     ) {
-        self.state.lock().settings = settings;
-        if self.state.lock().discovery != config.discovery {
-            self.search(config.discovery.clone(), searches);
+        let mut state = self.state.lock();
+        state.settings = settings;
+        if state.discovery != config.discovery {
+            self.search(&mut state, config.discovery.clone(), searches);
         }
-        self.put_to_work(&self.state.lock());
+        self.put_to_work(&state);
     }
 
-    fn search(self: &Arc<Self>, discovery: Option<DiscoveryConfig>, searches: &Arc<Searches>) {
-        let mut state = self.state.lock();
+    /// Looks as `discovery` says from now on.
+    fn search(
+        self: &Arc<Self>,
+        state: &mut State,
+        discovery: Option<DiscoveryConfig>,
+        searches: &Arc<Searches>,
+    ) {
         if let Some(old) = state.search.take() {
             old.abort();
         }
@@ -87,10 +106,12 @@ impl<P: Protocol> Members<P> {
         });
     }
 
-    /// Returns whether that changed anything.
-    fn found(&self, endpoints: Vec<EndpointSettings>) -> bool {
+    /// Takes over what `source` told. Returns whether that changed anything.
+    fn found(&self, source: &Source, endpoints: Vec<EndpointSettings>) -> bool {
         let mut state = self.state.lock();
-        if state.found == endpoints {
+        // A search that was called off may be about to tell what it found.
+        let asked = state.discovery.as_ref().is_some_and(|discovery| discovery.source == *source);
+        if !asked || state.found == endpoints {
             return false;
         }
         state.found = endpoints;
@@ -140,7 +161,7 @@ async fn search<P: Protocol>(members: Weak<Members<P>>, discovery: DiscoveryConf
         let (outcome, pause) = match looked {
             Ok(Found { endpoints, valid }) if !endpoints.is_empty() => {
                 let list: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
-                if members.found(endpoints) {
+                if members.found(&discovery.source, endpoints) {
                     tracing::info!(cluster, endpoints = list.join(", "), "endpoints were found");
                 } else if !is_well {
                     tracing::info!(cluster, "endpoints are found again, and are the same");

@@ -9,6 +9,7 @@
 //! `sockets` opens what clients come to; `wing` binds what serves one database; `program` starts and stops it all.
 
 pub mod catalog;
+mod clock;
 pub mod config;
 pub mod console;
 pub mod dashboard;

@@ -49,27 +49,35 @@ async fn connect(whom: &WebAddress) -> Result<Stream, String> {
 /// # Errors
 /// Whatever came between, or an answer that does not say that all is well, as a sentence.
 pub async fn ask(question: Question<'_>) -> Result<Bytes, String> {
+    match exchange(question).await? {
+        (StatusCode::OK, body) => Ok(body),
+        (status, _) => Err(format!("answers {status}")),
+    }
+}
+
+/// Asks, and returns the answer's status and body.
+///
+/// # Errors
+/// Whatever came between, as a sentence.
+pub async fn exchange(question: Question<'_>) -> Result<(StatusCode, Bytes), String> {
     let Question { whom, method, path, body } = question;
     let stream = connect(whom).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let host = format!("{}:{}", whom.host, whom.port);
-    let request = Request::builder().method(method).uri(path).header(HOST, host);
+    let request = Request::builder().method(method).uri(path).header(HOST, whom.to_string());
     let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body));
     let request = request.map_err(|error| error.to_string())?;
-    let exchange = async {
+    let answer = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("answers {}", response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
+        body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
     };
-    tokio::pin!(exchange);
+    tokio::pin!(answer);
     tokio::select! {
-        answer = &mut exchange => answer,
+        answered = &mut answer => answered,
         // The connection may be over before the answer is looked at.
-        _ = connection => exchange.await,
+        _ = connection => answer.await,
     }
 }

@@ -4,98 +4,27 @@
 //! endpoints. Never waits; the time is an argument. Invariant: the trail holds positions of one
 //! incarnation's primary, and those of the primary before that it is known to share.
 
+mod entry;
+mod report;
+
+pub(crate) use entry::Entry;
+pub(crate) use report::{Change, Report, Sample};
+
 use crate::balance::{self, Strength};
-use crate::endpoint::{Endpoint, EndpointId, Standing};
+use crate::endpoint::{EndpointId, Standing};
 use crate::freshness::Incarnation;
-use crate::health::{Bounds, Duty, Health, Why};
-use crate::lag::{History, Lag, Position};
-use crate::ledger::{Applied, Ledger, Place};
+use crate::health::{Bounds, Duty};
+use crate::lag::{History, Lag};
+use crate::ledger::{Applied, Ledger};
 use crate::reign::{self, Writer};
-use crate::settings::{ClusterSettings, RoleSetting};
-use crate::topology::{self, Candidate, Election, NoPrimary, Past, Role, Seen};
+use crate::settings::ClusterSettings;
+use crate::topology::{self, Candidate, Election, NoPrimary, Past, Role};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The first election waits this long at most for endpoints that have not reported.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// What a probe found.
-#[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    pub seen: Seen,
-    /// Where it writes, or what it has replayed.
-    pub place: Option<Place>,
-    /// What a replica's own clock says; shown, never trusted.
-    pub seconds_behind: Option<u64>,
-    /// When the question was sent.
-    pub started: Instant,
-    /// Whether it is the first over its connection: the endpoint may have restarted before.
-    pub first: bool,
-}
-
-/// How a probe ended.
-#[derive(Debug, Clone)]
-pub(crate) enum Report {
-    Sample(Sample),
-    /// No answer in time.
-    Silent,
-    /// Refused or cut; the text is for the log.
-    Failed(String),
-}
-
-/// What a report changed, for whoever logs and closes connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Role {
-        endpoint: EndpointId,
-        from: Role,
-        to: Role,
-    },
-    /// It no longer answers.
-    Down {
-        endpoint: EndpointId,
-    },
-    /// It did not answer before either, and now for another reason.
-    StillDown {
-        endpoint: EndpointId,
-    },
-    Reads {
-        endpoint: EndpointId,
-        why_not: Option<Why>,
-    },
-    Primary(Result<EndpointId, NoPrimary>),
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub endpoint: Arc<Endpoint>,
-    pub setting: RoleSetting,
-    pub weight: u32,
-    /// What an operator wants of it.
-    pub duty: Duty,
-    pub health: Health,
-    pub role: Role,
-    /// The last role that was not `Unknown`.
-    known_as: Role,
-    pub reported: bool,
-    seen: Option<Seen>,
-    pub replayed: Option<Position>,
-    pub covered_at: Option<Instant>,
-    pub probed_at: Option<Instant>,
-    steady_since: Option<Instant>,
-    /// Where it wrote, when it was sampled without being the primary.
-    written: Option<(Place, Instant)>,
-    /// The set that it has replayed, if its database counts in sets.
-    pub applied: Applied,
-    /// When its last sample had come.
-    sampled_at: Option<Instant>,
-    /// It was a replica since it last reigned.
-    followed: bool,
-    /// What its own clock says of its lag, in seconds.
-    pub seconds_behind: Option<u64>,
-    pub error: Option<String>,
-}
 
 /// All that is known of one cluster.
 #[derive(Debug)]
@@ -112,53 +41,6 @@ pub(crate) struct Board {
     pace: Duration,
     pub ledger: Ledger,
     pub trail: Arc<Mutex<History>>,
-}
-
-impl Entry {
-    pub fn new(endpoint: Arc<Endpoint>, setting: RoleSetting, weight: u32) -> Self {
-        Self {
-            endpoint,
-            setting,
-            weight,
-            duty: Duty::default(),
-            health: Health::default(),
-            role: Role::Unknown,
-            known_as: Role::Unknown,
-            reported: false,
-            seen: None,
-            replayed: None,
-            covered_at: None,
-            probed_at: None,
-            steady_since: None,
-            written: None,
-            applied: Applied::default(),
-            sampled_at: None,
-            followed: false,
-            seconds_behind: None,
-            error: None,
-        }
-    }
-
-    fn candidate(&self) -> Candidate {
-        Candidate { id: self.endpoint.id, setting: self.setting, reported: self.reported, seen: self.seen }
-    }
-
-    pub fn timeline(&self) -> Option<u32> {
-        self.seen.and_then(|seen| seen.timeline)
-    }
-
-    pub fn why_not(&self) -> Option<Why> {
-        match self.role {
-            Role::Unknown | Role::Replica if self.duty != Duty::Ready => self.duty.why_not(),
-            Role::Unknown => self.health.why_not().or(Some(Why::Unreachable)),
-            Role::Primary => Some(Why::Primary),
-            Role::Rival => Some(Why::Rival),
-            Role::Stranger => Some(Why::Stranger),
-            Role::Misplaced => Some(Why::WrongRole),
-            Role::Replica if self.weight == 0 => Some(Why::NoWeight),
-            Role::Replica => self.health.why_not(),
-        }
-    }
 }
 
 impl Board {

@@ -4,7 +4,7 @@
 //! health and what is known of their position; the rest drains. Invariant: the board's entries
 //! and every identity's lanes name the same endpoints in the same order.
 
-use crate::access::{Access, Lanes, Policy};
+use crate::access::Policy;
 use crate::board::Entry;
 use crate::connector::Door;
 use crate::endpoint::{Endpoint, EndpointId};
@@ -13,31 +13,28 @@ use crate::health::Duty;
 use crate::lane::Lane;
 use crate::monitor::{self, Plan, Task};
 use crate::outlook::Outlook;
-use crate::probe::mysql;
-use crate::probe::postgres::{self, Link};
 use crate::roster::Roster;
-use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Identity, PoolSettings, ProbeUser};
+use crate::settings::{ClusterSettings, ENDPOINTS_MAX, Identity};
 use crate::topology::Role;
 use crate::view::{PoolView, View};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use protocol::{Protocol, Secret};
-use std::hash::{Hash, Hasher};
-use std::io;
+use protocol::Protocol;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 mod admin;
+mod control;
+mod identities;
+
+use identities::{Key, Known};
 
 /// How often pools are tended: minima kept, unused identities forgotten.
 const TEND_EVERY: Duration = Duration::from_millis(500);
 
 /// An identity without sessions is forgotten after its idle timeout, but not before this.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
-
-/// Above this many identities, those without sessions are forgotten at once.
-const IDENTITIES_MAX: usize = 4096;
 
 /// A cluster of one primary and its replicas.
 pub struct Cluster<P: Protocol> {
@@ -67,30 +64,6 @@ struct Watched {
 struct Closing<P: Protocol> {
     identity: Arc<Identity>,
     lane: Weak<Lane<P>>,
-}
-
-struct Known<P: Protocol> {
-    identity: Arc<Identity>,
-    access: Arc<Access<P>>,
-    used_at: Instant,
-    /// No minimum is kept for it.
-    rests: bool,
-}
-
-#[derive(PartialEq, Eq)]
-struct Key {
-    database: String,
-    user: String,
-    password: Option<Secret>,
-    flavour: u64,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.database.hash(state);
-        self.user.hash(state);
-        self.flavour.hash(state);
-    }
 }
 
 impl<P: Protocol> Cluster<P> {
@@ -189,72 +162,6 @@ impl<P: Protocol> Cluster<P> {
         self.outlook.update(|_| Vec::new());
     }
 
-    /// The way of one identity to this cluster's backends. Sessions of one identity share it,
-    /// and with it the pools; the bounds asked for last hold for all.
-    pub fn access(&self, identity: Identity) -> Arc<Access<P>> {
-        let mut state = self.state.lock();
-        let key = Key {
-            database: identity.database.clone(),
-            user: identity.user.clone(),
-            password: identity.password.clone(),
-            flavour: identity.flavour,
-        };
-        let now = Instant::now();
-        let doors: Vec<_> = state.watched.iter().map(|watched| watched.door.clone()).collect();
-        let policy = Policy::from(&state.settings);
-        if state.accesses.len() >= IDENTITIES_MAX {
-            state.accesses.retain(|_, known| Arc::strong_count(&known.access) > 1);
-        }
-        let known = state.accesses.entry(key).or_insert_with(|| {
-            let identity = Arc::new(identity.clone());
-            let lanes = Lanes { policy, lanes: new_lanes(&doors, &identity) };
-            let access = Access { outlook: self.outlook.clone(), lanes: ArcSwap::from_pointee(lanes) };
-            Known { identity, access: Arc::new(access), used_at: now, rests: false }
-        });
-        known.used_at = now;
-        if known.identity.pool != identity.pool {
-            known.identity = Arc::new(identity);
-            known.access.realign(policy, &doors, &known.identity);
-        }
-        known.access.clone()
-    }
-
-    /// A connection for questions about `database` of a PostgreSQL cluster, away from the data path: to
-    /// the primary if there is one, else to any endpoint that answers.
-    ///
-    /// # Errors
-    /// If no endpoint answers, or it cannot be signed in to.
-    pub async fn control(&self, database: &str) -> io::Result<Link> {
-        let (door, user) = self.control_door(database)?;
-        let route = door.route.load_full();
-        let opening = Box::pin(postgres::connect(&door.endpoint.address, &route, &user));
-        within(route.timeout, opening).await
-    }
-
-    /// As [`Cluster::control`], of a MySQL or MariaDB cluster.
-    ///
-    /// # Errors
-    /// If no endpoint answers, or it cannot be signed in to.
-    pub async fn control_mysql(&self, database: &str) -> io::Result<mysql_async::Conn> {
-        let (door, user) = self.control_door(database)?;
-        let route = door.route.load_full();
-        let opening = Box::pin(mysql::connect(&door.endpoint.address, &route, &user));
-        within(route.timeout, opening).await
-    }
-
-    /// Whom to ask about `database`, and as whom.
-    fn control_door(&self, database: &str) -> io::Result<(Arc<Door>, ProbeUser)> {
-        let (door, user) = {
-            let state = self.state.lock();
-            let role = |watched: &&Watched| watched.door.endpoint.role();
-            let of = |wanted: Role| state.watched.iter().find(|watched| role(watched) == wanted);
-            let watched = of(Role::Primary).or_else(|| of(Role::Replica));
-            let door = watched.map(|watched| Arc::clone(&watched.door));
-            (door, ProbeUser { database: database.to_owned(), ..state.settings.probe.clone() })
-        };
-        Ok((door.ok_or_else(|| io::Error::other("no endpoint answers"))?, user))
-    }
-
     /// How everything stands, for metrics and the console.
     pub fn view(&self) -> View {
         let state = self.state.lock();
@@ -333,11 +240,6 @@ impl<P: Protocol> Drop for Cluster<P> {
     }
 }
 
-/// What takes longer has timed out.
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(limit, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-}
-
 /// Tends a cluster until it is gone.
 async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, outlook: Arc<Outlook>) {
     loop {
@@ -368,42 +270,6 @@ fn reroute(door: &Door, plan: &Plan, settings: &ClusterSettings) {
     if door.logins.size() != settings.max_concurrent_logins.max(1) {
         door.logins.resize(settings.max_concurrent_logins);
     }
-}
-
-fn new_lanes<P: Protocol>(doors: &[Arc<Door>], identity: &Arc<Identity>) -> Vec<Arc<Lane<P>>> {
-    doors.iter().map(|door| Arc::new(Lane::new(door.clone(), identity, identity.pool, None))).collect()
-}
-
-impl<P: Protocol> Access<P> {
-    /// Follows a change of endpoints or bounds. Lanes of endpoints that stay are kept, with
-    /// those who wait at their gates.
-    pub(crate) fn realign(&self, policy: Policy, doors: &[Arc<Door>], identity: &Arc<Identity>) {
-        let old = self.lanes.load_full();
-        let pool = identity.pool;
-        let lanes = doors.iter().map(|door| {
-            let same = old.lanes.iter().find(|lane| Arc::ptr_eq(&lane.door, door));
-            let Some(lane) = same else { return Arc::new(Lane::new(door.clone(), identity, pool, None)) };
-            if lane.gate.size() != pool.size.max(1) {
-                lane.gate.resize(pool.size);
-            }
-            if is_kept(lane.settings, pool) {
-                return lane.clone();
-            }
-            Arc::new(Lane::new(door.clone(), identity, pool, Some(lane.gate.clone())))
-        });
-        let lanes: Vec<_> = lanes.collect();
-        self.lanes.store(Arc::new(Lanes { policy, lanes: lanes.clone() }));
-        for lane in &old.lanes {
-            if !lanes.iter().any(|kept| Arc::ptr_eq(kept, lane)) {
-                lane.close();
-            }
-        }
-    }
-}
-
-/// Whether a lane can follow a change: the store's own limits are fixed when it is made.
-fn is_kept(old: PoolSettings, new: PoolSettings) -> bool {
-    (old.min, old.lifetime, old.idle_timeout) == (new.min, new.lifetime, new.idle_timeout)
 }
 
 fn pool_view<P: Protocol>(identity: &Identity, lane: &Lane<P>) -> PoolView {

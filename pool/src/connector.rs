@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::dial::{self, DialFailure, Route};
 use crate::endpoint::Endpoint;
 use crate::gate::Gate;
-use crate::roster::{self, Roster};
+use crate::roster::Roster;
 use crate::settings::Identity;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -145,15 +145,8 @@ impl<P: Protocol> Connector<P> {
         drop(slot);
         let now = Instant::now();
         let dial::SignedIn { stream, memory, rest } = signed_in;
-        let card = self.door.roster.enter(roster::Entry {
-            endpoint: endpoint.clone(),
-            database: self.identity.database.clone(),
-            user: self.identity.user.clone(),
-            peer: stream.peer(),
-            local: stream.local(),
-            tls: stream.is_tls(),
-            number: P::connection_number(memory.cancel_key()),
-        });
+        let number = P::connection_number(memory.cancel_key());
+        let card = self.door.roster.enter(endpoint.clone(), &self.identity, &stream, number);
         let origin = (endpoint.clone(), generation, card);
         Ok(Backend::new(stream, memory, rest, origin, now, self.expiry(now)))
     }

@@ -2,6 +2,8 @@
 //! when it is closed. Nothing is written here while backends work.
 
 use crate::endpoint::Endpoint;
+use crate::net::Stream;
+use crate::settings::Identity;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,37 +35,32 @@ pub struct Card {
     roster: Weak<Roster>,
 }
 
-/// What the roster is told of a backend.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub endpoint: Arc<Endpoint>,
-    pub database: String,
-    pub user: String,
-    pub peer: Option<SocketAddr>,
-    pub local: Option<SocketAddr>,
-    pub tls: bool,
-    pub number: u32,
-}
-
 /// All open backends of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Roster(Mutex<BTreeMap<u32, Weak<Card>>>);
 
 impl Roster {
-    /// Enters a backend, which leaves when its card is dropped.
-    pub fn enter(self: &Arc<Self>, entry: Entry) -> Arc<Card> {
+    /// Enters a backend that has just signed in as `identity`; it leaves when its card is dropped. `number` is
+    /// the database's for it.
+    pub fn enter(
+        self: &Arc<Self>,
+        endpoint: Arc<Endpoint>,
+        identity: &Identity,
+        stream: &Stream,
+        number: u32,
+    ) -> Arc<Card> {
         // Numbers of one process, so that no two clusters give the same.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let card = Arc::new(Card {
             id: NEXT.fetch_add(1, Relaxed),
-            endpoint: entry.endpoint,
-            database: entry.database,
-            user: entry.user,
+            endpoint,
+            database: identity.database.clone(),
+            user: identity.user.clone(),
             since: SystemTime::now(),
-            peer: entry.peer,
-            local: entry.local,
-            tls: entry.tls,
-            number: entry.number,
+            peer: stream.peer(),
+            local: stream.local(),
+            tls: stream.is_tls(),
+            number,
             roster: Arc::downgrade(self),
         });
         self.0.lock().insert(card.id, Arc::downgrade(&card));

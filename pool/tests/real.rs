@@ -115,9 +115,9 @@ impl World {
         let (id, now) = (lease.endpoint().id, Instant::now());
         lease.release();
         if landed.is_primary() {
-            self.session.used_primary(id, now)
+            self.session.used_primary(id, None, now)
         } else {
-            self.session.used_replica(id, now)
+            self.session.used_replica(id, |_| false, now)
         }
         (landed, answer)
     }

@@ -35,7 +35,30 @@ pub trait Served: Send {
         input: &[u8],
         describe: Describe<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(usize, Step), Fault>;
+    ) -> Result<(usize, Step), Fault> {
+        let mut consumed = 0;
+        while let Some((len, step)) =
+            self.message(input.get(consumed..).unwrap_or_default(), describe, out)?
+        {
+            consumed += len;
+            if step != Step::More {
+                return Ok((consumed, step));
+            }
+        }
+        Ok((consumed, Step::More))
+    }
+
+    /// Judges the message that `input` begins with. Returns its length and what follows from it; `None` if it is cut,
+    /// or a text is being run.
+    ///
+    /// # Errors
+    /// What ends the connection; what does not is told in `out`.
+    fn message(
+        &mut self,
+        input: &[u8],
+        describe: Describe<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<(usize, Step)>, Fault>;
 
     /// Appends what came of the text that was run: answers, and what the next one failed with.
     fn ran(&mut self, answers: Vec<Answer>, fault: Option<&Fault>, out: &mut Vec<u8>);

@@ -147,24 +147,21 @@ impl Console {
 
     fn reconnect(&self, database: Option<&str>) {
         let snapshot = self.live.current();
-        let wanted = |cluster: &str, name: &str, _: &str| is_of(&snapshot, database, cluster, name);
+        let wanted = backends_of(&snapshot, database);
         self.sites.iter().for_each(|site| site.reconnect(&wanted));
     }
 
     /// Whether backends are kept ready for nobody.
     fn rest(&self, database: Option<&str>, rests: bool) {
         let snapshot = self.live.current();
-        let wanted = |cluster: &str, name: &str, _: &str| is_of(&snapshot, database, cluster, name);
+        let wanted = backends_of(&snapshot, database);
         self.sites.iter().for_each(|site| site.rest(&wanted, rests));
     }
 
     async fn wait_close(&self, database: Option<&str>) -> Result<Answer, Fault> {
         let snapshot = self.live.current();
-        let closing = || -> usize {
-            let wanted = |cluster: &str, name: &str, _: &str| is_of(&snapshot, database, cluster, name);
-            self.sites.iter().map(|site| site.closing(&wanted)).sum()
-        };
-        while closing() > 0 {
+        let wanted = backends_of(&snapshot, database);
+        while self.sites.iter().any(|site| site.closing(&wanted) > 0) {
             tokio::time::sleep(LOOK).await;
         }
         Ok(Answer::done("WAIT_CLOSE"))
@@ -220,15 +217,20 @@ fn stopping() -> Fault {
     Fault::error(Cause::Shutdown, "the proxy is shutting down")
 }
 
-/// Whether backends on `name` of a cluster are those of a database.
-fn is_of(snapshot: &Snapshot, database: Option<&str>, cluster: &str, name: &str) -> bool {
-    let Some(wanted) = database else { return true };
+/// Picks the backends of a database, which may be any of several clusters; all without one.
+fn backends_of<'a>(
+    snapshot: &'a Snapshot,
+    database: Option<&'a str>,
+) -> impl Fn(&str, &str, &str) -> bool + 'a {
     let all = domains(snapshot);
-    let of = |domain: &str| all.iter().find(|known| known.name == domain && known.cluster == cluster);
-    match (of(wanted), of("*")) {
-        (Some(domain), _) => domain.dbname.is_none_or(|dbname| dbname == name),
-        (None, Some(_)) => name == wanted,
-        (None, None) => false,
+    move |cluster, name, _| {
+        let Some(wanted) = database else { return true };
+        let of = |domain: &str| all.iter().find(|known| known.name == domain && known.cluster == cluster);
+        match (of(wanted), of("*")) {
+            (Some(domain), _) => domain.dbname.is_none_or(|dbname| dbname == name),
+            (None, Some(_)) => name == wanted,
+            (None, None) => false,
+        }
     }
 }
 

@@ -24,7 +24,6 @@ pub use commands::{Right, Shutdown};
 pub use facts::OWN as DOMAIN;
 pub(crate) use facts::domains;
 pub(crate) use session::{Manner, serve};
-pub(crate) use sockets::clock_millis;
 
 use crate::config::{Live, ReloadReport};
 use crate::metrics::Metrics;

@@ -4,20 +4,17 @@ use super::commands::Show;
 use super::facts::Facts;
 use super::proxysql::Table;
 use super::show::{Row, row};
-use super::sockets::clock;
 use super::table::{Entry, TABLE};
-use crate::digests::{Digest, Sum};
+use crate::clock;
+use crate::digests::{self, Digest, Sum};
+use crate::metrics::TARGETS;
 use crate::violations::{Cases, Way};
 use pool::{EndpointView, View};
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Clients that are named beside a reason to be pinned.
 const NAMED_MAX: usize = 10;
-
-/// Where requests run, in the order of a digest's sums.
-const TARGETS: [&str; 2] = ["replica", "primary"];
 
 /// The rows of `show`; `None` if it is one of PgBouncer's.
 pub(super) fn rows(show: Show, facts: &Facts) -> Option<Vec<Row>> {
@@ -53,7 +50,7 @@ fn generations(facts: &Facts) -> Vec<Row> {
             outcome.generation,
             format!("{:016x}", outcome.hash),
             if outcome.applied { "applied" } else { "rejected" },
-            clock(outcome.at),
+            clock::words(outcome.at),
             outcome.detail.as_str(),
         ]
     };
@@ -134,21 +131,15 @@ fn routes(facts: &Facts) -> Vec<Row> {
 
 /// Those that took the most time first, what is not kept apart last.
 fn digests(facts: &Facts) -> Vec<Row> {
-    let mut all: Vec<(&Digest, &str, Sum)> = Vec::new();
-    for digest in &facts.digests {
-        let sums = TARGETS.into_iter().zip(digest.sums());
-        all.extend(sums.filter(|(_, sum)| sum.calls > 0).map(|(target, sum)| (&**digest, target, sum)));
-    }
-    all.sort_by_key(|(digest, target, sum)| (Reverse(sum.total_us), digest.number, *target));
     let one = |(digest, target, sum): (&Digest, &str, Sum)| {
         let (of, number) = (&digest.of, format!("{:016x}", digest.number));
-        let times = [clock(digest.first), clock(digest.last(&sum))];
+        let times = [clock::words(digest.first), clock::words(digest.last(&sum))];
         digest_row([of.cluster(), of.database(), &number, target], &sum, times, &digest.text)
     };
     let others = TARGETS.into_iter().zip(facts.other_digests).filter(|(_, sum)| sum.calls > 0);
     let others =
         others.map(|(target, sum)| digest_row(["", "", "", target], &sum, Default::default(), "(others)"));
-    all.into_iter().map(one).chain(others).collect()
+    digests::by_time(&facts.digests).into_iter().map(one).chain(others).collect()
 }
 
 fn digest_row(of: [&str; 4], sum: &Sum, [first, last]: [String; 2], text: &str) -> Row {
@@ -175,14 +166,14 @@ fn digest_row(of: [&str; 4], sum: &Sum, [first, last]: [String; 2], text: &str) 
 
 /// Addresses are the last few, the newest first, each with its time.
 fn violation((way, cases): &(Way, Cases)) -> Row {
-    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock(*at)));
+    let last = cases.last.iter().map(|(at, address)| format!("{address} at {}", clock::words(*at)));
     row![
         way.protocol,
         way.side.name(),
         way.error,
         cases.count,
-        clock(cases.first),
-        cases.last.front().map(|(at, _)| clock(*at)),
+        clock::words(cases.first),
+        cases.last.front().map(|(at, _)| clock::words(*at)),
         last.collect::<Vec<_>>().join(", "),
     ]
 }

@@ -3,9 +3,10 @@
 use super::commands::Show;
 use super::facts::{Backend, Facts, OWN};
 use super::show::{Row, row};
+use crate::clock;
 use crate::site::Client;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// The columns on buffers that sockets have and clients and servers have not.
 const BUFFER_COLUMNS: usize = 7;
@@ -64,8 +65,8 @@ fn client(client: &Client, facts: &Facts) -> Row {
         port,
         local_addr,
         local_port,
-        clock(client.since),
-        clock(requested.unwrap_or(client.since)),
+        clock::words(client.since),
+        clock::words(requested.unwrap_or(client.since)),
         waited.as_secs(),
         waited.subsec_micros(),
         0_u32,
@@ -94,8 +95,8 @@ fn server(backend: &Backend, facts: &Facts) -> Row {
         port,
         local_addr,
         local_port,
-        clock(card.since),
-        clock(card.since),
+        clock::words(card.since),
+        clock::words(card.since),
         0_u32,
         0_u32,
         card.endpoint.is_removed(),
@@ -107,49 +108,4 @@ fn server(backend: &Backend, facts: &Facts) -> Row {
         0_u32,
         card.id,
     ]
-}
-
-/// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as RFC 3339 has it.
-pub(crate) fn clock_millis(at: SystemTime) -> String {
-    let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
-    let clock = clock(at);
-    let (date, time) = clock.trim_end_matches(" UTC").split_once(' ').unwrap_or_default();
-    format!("{date}T{time}.{millis:03}Z")
-}
-
-/// `YYYY-MM-DD HH:MM:SS UTC`: tools take the first two words.
-pub(super) fn clock(at: SystemTime) -> String {
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1 March of the year 0, in cycles of 400 years: the leap day comes last.
-    let days = days + 719_468;
-    let (cycle, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = cycle * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn dates() {
-        for (seconds, wanted) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59:59 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"),
-            (951_868_800, "2000-03-01 00:00:00 UTC"),
-            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-        ] {
-            assert_eq!(clock(UNIX_EPOCH + Duration::from_secs(seconds)), wanted);
-        }
-    }
 }

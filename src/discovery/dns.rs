@@ -1,12 +1,11 @@
 //! Asks the DNS. Decides nothing but how records become endpoints.
 
-use super::Found;
+use super::{Found, candidate, in_order};
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::{Resolver, TokioResolver};
-use pool::net::Address;
-use pool::{EndpointSettings, RoleSetting};
+use pool::EndpointSettings;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -19,13 +18,7 @@ const WEIGHT_MAX: u32 = 100;
 /// What the DNS says, as a sentence.
 pub(super) async fn addresses(host: &str, port: u16, server: Option<SocketAddr>) -> Result<Found, String> {
     let found = resolver(server)?.lookup_ip(host).await.map_err(|error| format!("{host}: {error}"))?;
-    let endpoint = |ip: std::net::IpAddr| EndpointSettings {
-        address: Address::Tcp { host: ip.to_string(), port },
-        role: RoleSetting::Auto,
-        weight: 1,
-    };
-    let mut endpoints: Vec<_> = found.iter().map(endpoint).collect();
-    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
+    let endpoints = in_order(found.iter().map(|ip| candidate(ip.to_string(), port, 1)));
     Ok(Found { endpoints, valid: Some(left(found.valid_until())) })
 }
 
@@ -80,16 +73,10 @@ fn weighted(mut targets: Vec<Target>) -> Vec<EndpointSettings> {
         (weight, heaviest) if heaviest <= WEIGHT_MAX => weight,
         (weight, heaviest) => (weight * WEIGHT_MAX / heaviest).max(1),
     };
-    let mut endpoints: Vec<_> = targets
-        .iter()
-        .map(|target| EndpointSettings {
-            address: Address::Tcp { host: target.host.trim_end_matches('.').to_owned(), port: target.port },
-            role: RoleSetting::Auto,
-            weight: if is_first(target) { share(target.weight.into()) } else { 0 },
-        })
-        .collect();
-    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
-    endpoints
+    in_order(targets.iter().map(|target| {
+        let weight = if is_first(target) { share(target.weight.into()) } else { 0 };
+        candidate(target.host.trim_end_matches('.').to_owned(), target.port, weight)
+    }))
 }
 
 /// A resolver that remembers nothing: how long an answer holds is for the caller to obey.

@@ -3,13 +3,12 @@
 //! Roles and lag that it tells are not used: our own probe knows them, and knows them now. Its
 //! tags are, as they are the operator's word.
 
-use super::Found;
+use super::{Found, candidate, in_order};
 use crate::config::WebAddress;
 use crate::web::{self, Question};
 use hyper::Method;
 use hyper::body::Bytes;
-use pool::net::Address;
-use pool::{EndpointSettings, RoleSetting};
+use pool::EndpointSettings;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -44,7 +43,7 @@ pub(super) async fn members(apis: &[WebAddress]) -> Result<Found, String> {
         match asked.and_then(|body| read(&body)) {
             Ok(endpoints) if endpoints.is_empty() => empty = Some(Found { endpoints, valid: None }),
             Ok(endpoints) => return Ok(Found { endpoints, valid: None }),
-            Err(error) => why.push(format!("{}:{}: {error}", api.host, api.port)),
+            Err(error) => why.push(format!("{api}: {error}")),
         }
     }
     empty.ok_or_else(|| why.join("; "))
@@ -55,15 +54,9 @@ fn read(body: &[u8]) -> Result<Vec<EndpointSettings>, String> {
     let endpoint = |member: Member| {
         let (host, port) = (member.host?, member.port?);
         let is_sound = !host.is_empty() && port != 0;
-        is_sound.then(|| EndpointSettings {
-            address: Address::Tcp { host, port },
-            role: RoleSetting::Auto,
-            weight: u32::from(!member.tags.noloadbalance),
-        })
+        is_sound.then(|| candidate(host, port, u32::from(!member.tags.noloadbalance)))
     };
-    let mut endpoints: Vec<_> = answer.members.into_iter().filter_map(endpoint).collect();
-    endpoints.sort_by_key(|endpoint| endpoint.address.to_string());
-    Ok(endpoints)
+    Ok(in_order(answer.members.into_iter().filter_map(endpoint)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod account;
 pub(crate) mod alarm;
 mod asked;
+mod crowd;
 mod ears;
 mod errand;
 mod fence;
@@ -30,6 +31,7 @@ mod request;
 mod settle;
 mod slot;
 mod trace;
+mod welcome;
 pub(crate) mod wire;
 
 pub use slot::{About, Registry, Slot};
@@ -114,7 +116,7 @@ pub struct Session<P: Protocol> {
     trace: Option<Box<crate::traces::Open>>,
     /// What the request under way is counted as.
     account: account::Account,
-    _place: login::Place,
+    _place: crowd::Place,
 }
 
 impl<P: Protocol> Session<P> {

@@ -1,8 +1,8 @@
 //! One record as one line: a JSON object, or LTSV. Decides only.
 
 use super::Record;
+use crate::clock;
 use crate::config::StatementFormat;
-use crate::console::clock_millis;
 use serde_json::{Value, json};
 
 /// The record's line, with its end. No record makes two lines.
@@ -43,7 +43,7 @@ fn plain(c: char) -> char {
 fn fields(record: &Record) -> Vec<(&'static str, Value)> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let fields = [
-        ("time", json!(clock_millis(record.at))),
+        ("time", json!(clock::rfc3339_ms(record.at))),
         ("because", json!(record.because.name())),
         ("user", json!(record.user)),
         ("cluster", json!(record.cluster)),

@@ -38,33 +38,36 @@ impl Served for MyServed {
         Self { abilities, statements: HashMap::new(), next_statement: 1, running: None, sequence: 0 }
     }
 
-    fn feed(
+    fn message(
         &mut self,
         input: &[u8],
         describe: Describe<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(usize, Step), Fault> {
-        let mut consumed = 0;
-        while self.running.is_none() {
-            let left = input.get(consumed..).unwrap_or_default();
-            let Some(head) = frame::head(left)? else { break };
-            if head.body == 0 || head.body > MESSAGE_MAX {
-                return Err(violation("a command without a payload, or too long a one"));
-            }
-            if frame::sequence(left) != 0 {
-                return Err(violation("packets are out of order").code("1156/08S01"));
-            }
-            let Some(body) = left.get(HEADER + 1..head.len()) else { break };
-            consumed += head.len();
-            self.sequence = 1;
-            match self.command(head.tag, body, describe, out) {
-                Ok(Step::More) => self.sequence = 0,
-                Ok(step) => return Ok((consumed, step)),
-                Err(fault) if fault.severity == Severity::Fatal => return Err(fault),
-                Err(fault) => self.ran_none(&fault, out),
-            }
+    ) -> Result<Option<(usize, Step)>, Fault> {
+        if self.running.is_some() {
+            return Ok(None);
         }
-        Ok((consumed, Step::More))
+        let Some(head) = frame::head(input)? else { return Ok(None) };
+        if head.body == 0 || head.body > MESSAGE_MAX {
+            return Err(violation("a command without a payload, or too long a one"));
+        }
+        if frame::sequence(input) != 0 {
+            return Err(violation("packets are out of order").code("1156/08S01"));
+        }
+        let Some(body) = input.get(HEADER + 1..head.len()) else { return Ok(None) };
+        self.sequence = 1;
+        let step = match self.command(head.tag, body, describe, out) {
+            Ok(step) => step,
+            Err(fault) if fault.severity == Severity::Fatal => return Err(fault),
+            Err(fault) => {
+                self.ran_none(&fault, out);
+                Step::More
+            }
+        };
+        if step == Step::More {
+            self.sequence = 0;
+        }
+        Ok(Some((head.len(), step)))
     }
 
     fn ran(&mut self, answers: Vec<Answer>, fault: Option<&Fault>, out: &mut Vec<u8>) {

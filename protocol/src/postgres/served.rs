@@ -92,31 +92,29 @@ impl Served for PgServed {
         Self::default()
     }
 
-    fn feed(
+    fn message(
         &mut self,
         input: &[u8],
         describe: Describe<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(usize, Step), Fault> {
-        let mut consumed = 0;
-        while self.running.is_none() {
-            let Some(head) = frame::head(input.get(consumed..).unwrap_or_default())? else { break };
-            if head.body > MESSAGE_MAX {
-                return Err(Fault::fatal(Cause::ProtocolViolation, "the message is too long"));
-            }
-            let Some(body) = input.get(consumed + head.header..consumed + head.len()) else { break };
-            consumed += head.len();
-            match self.message(head, body, describe, out) {
-                Ok(Step::More) => {}
-                Ok(step) => return Ok((consumed, step)),
-                Err(fault) if fault.severity == Severity::Fatal => return Err(fault),
-                Err(fault) => {
-                    messages::fault(&fault, out);
-                    self.skips = true;
-                }
+    ) -> Result<Option<(usize, Step)>, Fault> {
+        if self.running.is_some() {
+            return Ok(None);
+        }
+        let Some(head) = frame::head(input)? else { return Ok(None) };
+        if head.body > MESSAGE_MAX {
+            return Err(Fault::fatal(Cause::ProtocolViolation, "the message is too long"));
+        }
+        let Some(body) = input.get(head.header..head.len()) else { return Ok(None) };
+        match self.judge(head, body, describe, out) {
+            Ok(step) => Ok(Some((head.len(), step))),
+            Err(fault) if fault.severity == Severity::Fatal => Err(fault),
+            Err(fault) => {
+                messages::fault(&fault, out);
+                self.skips = true;
+                Ok(Some((head.len(), Step::More)))
             }
         }
-        Ok((consumed, Step::More))
     }
 
     fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>) {
@@ -167,7 +165,7 @@ impl Served for PgServed {
 }
 
 impl PgServed {
-    fn message(
+    fn judge(
         &mut self,
         head: Head,
         body: &[u8],
