@@ -68,7 +68,7 @@ async fn a_lease_and_its_release_allocate_nothing() {
                 let id = leased.lease.endpoint().id;
                 leased.lease.release();
                 if sticks {
-                    session.used_replica(id, Instant::now());
+                    session.used_replica(id, |_| false, Instant::now());
                 }
             }
         };
