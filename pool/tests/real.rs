@@ -289,9 +289,9 @@ async fn reads_of_many_sessions_never_go_back_in_time() {
                 let (id, now) = (lease.endpoint().id, Instant::now());
                 lease.release();
                 if landed.is_primary() {
-                    session.used_primary(id, now)
+                    session.used_primary(id, None, now)
                 } else {
-                    session.used_replica(id, now)
+                    session.used_replica(id, |_| false, now)
                 }
                 assert!(n >= last, "{n} after {last} on {landed:?}");
                 last = n;
