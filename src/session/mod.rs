@@ -10,11 +10,13 @@
 //! backend on the session's behalf is in `errand.rs`.
 
 mod account;
+mod acquire;
 pub(crate) mod alarm;
 mod asked;
 mod crowd;
 mod ears;
 mod errand;
+mod exchange;
 mod fence;
 mod hold;
 pub(crate) mod introduction;

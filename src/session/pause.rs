@@ -3,8 +3,9 @@
 //! Comes into play only when the number of the configuration is not the one that the session
 //! knows, or when it stands in line: nothing is asked per request.
 
+use super::acquire::LeaseFailed;
 use super::judge::Judgement;
-use super::request::{LeaseFailed, canceled};
+use super::request::canceled;
 use super::{End, Session};
 use pool::{EndpointId, Landed};
 use protocol::{Fault, Protocol};
