@@ -93,14 +93,9 @@ impl Router {
     /// What the text tells and where it goes: [`Router::plan`] and [`Router::decide`] in one, and much cheaper
     /// for a text that differs from an earlier one in literals only.
     pub fn route(&self, text: &[u8], lexing: Lexing, context: &Context<'_>) -> (Plan, Route) {
-        if self.dialect == Dialect::Mysql {
-            let plan = self.plan(text, lexing);
-            let route = self.decide(text, &plan, context);
-            return (plan, route);
-        }
         // A rule may look at literals, so with rules every text is read.
         let short_cut = lexing.trusted && self.rules.is_empty() && text.len() <= self.limits.text_max;
-        let shape = if short_cut { Shape::of(text, context.catalog.verdicts()) } else { None };
+        let shape = if short_cut { self.shape(text, lexing, context.catalog.verdicts()) } else { None };
         if let Some(plan) = shape.as_ref().and_then(|shape| self.memory.shape(shape)) {
             let route = decide::route(&plan, context, None);
             return (plan, route);
@@ -109,7 +104,10 @@ impl Router {
         let doubt = self.doubt(text, &plan, context);
         let settled = matches!(doubt, Doubt::None);
         let mut route = Self::resolve(&plan, doubt, context);
-        touch::add(text, &plan, context.catalog, &mut route.effects);
+        // What MySQL's statements leave behind by what they touch, its own trackers tell.
+        if self.dialect == Dialect::Postgres {
+            touch::add(text, &plan, context.catalog, &mut route.effects);
+        }
         if let Some(shape) = shape.as_ref().filter(|_| settled && route.effects.is_empty()) {
             let wanted = self.memory.wants_digests();
             let digest = if wanted { digest::number(text, self.dialect, lexing) } else { 0 };
@@ -126,11 +124,7 @@ impl Router {
             return plan.digest;
         }
         self.memory.want_digests();
-        let shape = match self.dialect {
-            Dialect::Postgres if !lexing.trusted => None,
-            Dialect::Postgres => Shape::of(text, 0),
-            Dialect::Mysql => Shape::of_mysql(text, lexing),
-        };
+        let shape = if lexing.trusted { self.shape(text, lexing, 0) } else { None };
         if let Some(digest) = shape.as_ref().and_then(|shape| self.memory.digest(shape)) {
             return digest;
         }
@@ -139,6 +133,14 @@ impl Router {
             self.memory.keep_digest(shape, digest);
         }
         digest
+    }
+
+    /// The text's shape under the catalog `owner`.
+    fn shape(&self, text: &[u8], lexing: Lexing, owner: u64) -> Option<Shape> {
+        match self.dialect {
+            Dialect::Postgres => Shape::of(text, owner),
+            Dialect::Mysql => Shape::of_mysql(text, lexing, owner),
+        }
     }
 
     /// The same number as [`Router::digest`] finds, read from the text.

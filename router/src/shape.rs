@@ -26,6 +26,10 @@ pub(crate) struct Shape(Vec<u8>);
 impl Shape {
     /// The shape of `text` under the catalog `owner`, if it has one.
     pub(crate) fn of(text: &[u8], owner: u64) -> Option<Self> {
+        Self::made(text, owner, false)
+    }
+
+    fn made(text: &[u8], owner: u64, names_begin_with_digits: bool) -> Option<Self> {
         if text.len() > TEXT_MAX {
             return None;
         }
@@ -33,12 +37,12 @@ impl Shape {
         shape.0.clear();
         shape.0.reserve(OWNER + text.len());
         shape.0.extend_from_slice(&owner.to_le_bytes());
-        write(text, &mut shape.0).map(|()| shape)
+        write(text, &mut shape.0, names_begin_with_digits).map(|()| shape)
     }
 
-    /// As `of`, of a text in MySQL's dialect: double quotes may hold values, and names in quotes of their own must
-    /// be such that they need none.
-    pub(crate) fn of_mysql(text: &[u8], lexing: Lexing) -> Option<Self> {
+    /// As `of`, of a text in MySQL's dialect: double quotes may hold values, names may begin with digits, and names
+    /// in quotes of their own must be such that they need none.
+    pub(crate) fn of_mysql(text: &[u8], lexing: Lexing, owner: u64) -> Option<Self> {
         let needs_the_lexer = memchr::memchr3(b'#', b'"', b'\\', text).is_some();
         if needs_the_lexer
             || !lexing.trusted
@@ -46,7 +50,7 @@ impl Shape {
         {
             return None;
         }
-        Self::of(text, u64::MAX)
+        Self::made(text, owner, true)
     }
 
     /// Its bytes, the owner included.
@@ -68,7 +72,7 @@ fn is_plain_name(name: &[u8]) -> bool {
 }
 
 /// Appends the shape of `text`. Nothing if only the lexer knows where something in it ends.
-fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn write(text: &[u8], out: &mut Vec<u8>, names_begin_with_digits: bool) -> Option<()> {
     let mut rest = text;
     let mut before = b' ';
     loop {
@@ -78,8 +82,11 @@ fn write(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let length = match byte {
             b'0'..=b'9' => {
                 let digits = digits(special);
-                let of_a_name =
-                    matches!(run.last().unwrap_or(&before), b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..);
+                let of_a_name = is_of_name(*run.last().unwrap_or(&before));
+                let goes_on = || special.get(digits).is_some_and(|next| is_of_name(*next) || *next == b'$');
+                if names_begin_with_digits && !of_a_name && goes_on() {
+                    return None;
+                }
                 out.extend_from_slice(if of_a_name { &special[..digits] } else { b"0" });
                 digits
             }
@@ -152,6 +159,11 @@ static SPECIAL: [bool; 256] = {
     table
 };
 
+/// Whether a digit beside this byte may be of the same name.
+fn is_of_name(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..)
+}
+
 fn digits(text: &[u8]) -> usize {
     text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
@@ -162,7 +174,7 @@ fn is_comment(byte: u8, next: Option<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Shape;
+    use super::{Lexing, Shape};
 
     fn shape(text: &str) -> Option<String> {
         Shape::of(text.as_bytes(), 0).map(|shape| String::from_utf8(shape.bytes()[8..].to_vec()).unwrap())
@@ -196,6 +208,13 @@ mod tests {
         ] {
             assert_eq!(shape(text), None, "{text}");
         }
+        let mysql = |text: &str| Shape::of_mysql(text.as_bytes(), Lexing::TRUSTED, 0).is_some();
+        for text in
+            ["SELECT 1 FROM 2x", "SELECT 1e5", "SELECT 0x41", "SELECT 1$", "SELECT # 1", r#"SELECT "1""#]
+        {
+            assert!(!mysql(text), "{text}");
+        }
+        assert!(mysql("SELECT 1.5, `t1`.x2 FROM t1 WHERE a='1x'"));
         assert_eq!(shape(&"x".repeat(4097)), None);
         assert!(shape(&"x".repeat(4096)).is_some());
     }

@@ -273,20 +273,22 @@ impl Relay {
         // `bytes[run..at]` is judged, is the client's, and is not yet on its way.
         let (mut run, mut at) = (0, 0);
         loop {
-            let n = self.pass.min(bytes.len() - at);
-            self.pass -= n;
-            at += n;
-            if !self.passes {
-                run = at;
-            }
             if self.pass > 0 {
-                break;
-            }
-            if !self.after.is_empty() {
-                let out = client.outbox.space();
-                out.extend_from_slice(bytes.get(run..at).unwrap_or_default());
-                out.append(&mut self.after);
-                run = at;
+                let n = self.pass.min(bytes.len() - at);
+                self.pass -= n;
+                at += n;
+                if !self.passes {
+                    run = at;
+                }
+                if self.pass > 0 {
+                    break;
+                }
+                if !self.after.is_empty() {
+                    let out = client.outbox.space();
+                    out.extend_from_slice(bytes.get(run..at).unwrap_or_default());
+                    out.append(&mut self.after);
+                    run = at;
+                }
             }
             let left = bytes.get(at..).unwrap_or_default();
             let Some(head) = P::head(left).map_err(Stop::Nonsense)? else { break };
@@ -304,6 +306,15 @@ impl Relay {
             let verdict = tracker
                 .on_backend(head, seen, &mut backend.memory, &mut self.after)
                 .map_err(Stop::Nonsense)?;
+            if verdict == Verdict::Relay {
+                self.passes = true;
+                if seen.len() == head.body && self.after.is_empty() {
+                    at += head.len();
+                } else {
+                    self.pass = head.len();
+                }
+                continue;
+            }
             self.failed |= matches!(verdict, Verdict::Failed(_) | Verdict::Reworded(_));
             self.passes = match verdict {
                 Verdict::Relay => true,

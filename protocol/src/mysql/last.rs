@@ -23,11 +23,22 @@ pub enum Question {
 }
 
 impl Question {
+    /// Whether the first letters say no more than that it may be one. Most texts are none.
+    fn may_be(text: &[u8]) -> bool {
+        match text {
+            [b's' | b'S', b'h' | b'H', ..] => true,
+            [b's' | b'S', _, _, _, _, _, rest @ ..] => {
+                matches!(rest.trim_ascii_start().first(), Some(b'r' | b'R' | b'f' | b'F'))
+            }
+            _ => false,
+        }
+    }
+
     /// Reads a text as shells and drivers write it, with the name of the column if it has one.
     pub fn of(text: &[u8]) -> Option<(Self, &str)> {
         let text = text.trim_ascii();
         let text = text.strip_suffix(b";").unwrap_or(text);
-        if !matches!(text.first(), Some(b's' | b'S')) || text.len() > 128 {
+        if !Self::may_be(text) || text.len() > 128 {
             return None;
         }
         let text = std::str::from_utf8(text).ok()?;

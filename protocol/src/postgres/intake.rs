@@ -11,6 +11,7 @@ use crate::tracker::{Intake, TxnStatus};
 use crate::{Fault, Head};
 
 impl PgTracker {
+    #[inline]
     pub(super) fn judge_inbox(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault> {
         if self.dropping > 0 {
             return Ok(self.drop_some(self.dropping, inbox.len()));

@@ -28,6 +28,7 @@ pub(super) fn needs(head: Head) -> usize {
 const UNASKED: ProtocolError = ProtocolError("the backend answered what nobody asked");
 
 impl PgTracker {
+    #[inline]
     pub(super) fn judge_reply(
         &mut self,
         head: Head,

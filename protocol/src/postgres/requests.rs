@@ -132,6 +132,7 @@ impl PgTracker {
     }
 
     /// See `Tracker::forward`.
+    #[inline]
     pub(super) fn translate(
         &mut self,
         request: &[u8],
