@@ -26,10 +26,10 @@ pub(crate) struct Shape(Vec<u8>);
 impl Shape {
     /// The shape of `text` under the catalog `owner`, if it has one.
     pub(crate) fn of(text: &[u8], owner: u64) -> Option<Self> {
-        Self::made(text, owner, false)
+        Self::made::<false>(text, owner)
     }
 
-    fn made(text: &[u8], owner: u64, names_begin_with_digits: bool) -> Option<Self> {
+    fn made<const MYSQL: bool>(text: &[u8], owner: u64) -> Option<Self> {
         if text.len() > TEXT_MAX {
             return None;
         }
@@ -37,20 +37,13 @@ impl Shape {
         shape.0.clear();
         shape.0.reserve(OWNER + text.len());
         shape.0.extend_from_slice(&owner.to_le_bytes());
-        write(text, &mut shape.0, names_begin_with_digits).map(|()| shape)
+        write::<MYSQL>(text, &mut shape.0).map(|()| shape)
     }
 
     /// As `of`, of a text in MySQL's dialect: double quotes may hold values, names may begin with digits, and names
     /// in quotes of their own must be such that they need none.
     pub(crate) fn of_mysql(text: &[u8], lexing: Lexing, owner: u64) -> Option<Self> {
-        let needs_the_lexer = memchr::memchr3(b'#', b'"', b'\\', text).is_some();
-        if needs_the_lexer
-            || !lexing.trusted
-            || !text.split(|byte| *byte == b'`').skip(1).step_by(2).all(is_plain_name)
-        {
-            return None;
-        }
-        Self::made(text, owner, true)
+        if lexing.trusted { Self::made::<true>(text, owner) } else { None }
     }
 
     /// Its bytes, the owner included.
@@ -72,11 +65,11 @@ fn is_plain_name(name: &[u8]) -> bool {
 }
 
 /// Appends the shape of `text`. Nothing if only the lexer knows where something in it ends.
-fn write(text: &[u8], out: &mut Vec<u8>, names_begin_with_digits: bool) -> Option<()> {
+fn write<const MYSQL: bool>(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut rest = text;
     let mut before = b' ';
     loop {
-        let (run, special) = rest.split_at(plain(rest));
+        let (run, special) = rest.split_at(plain::<MYSQL>(rest));
         out.extend_from_slice(run);
         let Some((&byte, behind)) = special.split_first() else { return Some(()) };
         let length = match byte {
@@ -84,7 +77,7 @@ fn write(text: &[u8], out: &mut Vec<u8>, names_begin_with_digits: bool) -> Optio
                 let digits = digits(special);
                 let of_a_name = is_of_name(*run.last().unwrap_or(&before));
                 let goes_on = || special.get(digits).is_some_and(|next| is_of_name(*next) || *next == b'$');
-                if names_begin_with_digits && !of_a_name && goes_on() {
+                if MYSQL && !of_a_name && goes_on() {
                     return None;
                 }
                 out.extend_from_slice(if of_a_name { &special[..digits] } else { b"0" });
@@ -98,7 +91,15 @@ fn write(text: &[u8], out: &mut Vec<u8>, names_begin_with_digits: bool) -> Optio
                 out.extend_from_slice(b"''");
                 length + 2
             }
-            b'"' => {
+            b'`' if MYSQL => {
+                let length = behind.iter().position(|next| *next == byte)?;
+                if !is_plain_name(&behind[..length]) {
+                    return None;
+                }
+                out.extend_from_slice(&special[..length + 2]);
+                length + 2
+            }
+            b'"' if !MYSQL => {
                 let length = behind.iter().position(|next| *next == byte)? + 2;
                 out.extend_from_slice(&special[..length]);
                 length
@@ -124,20 +125,22 @@ fn write(text: &[u8], out: &mut Vec<u8>, names_begin_with_digits: bool) -> Optio
 }
 
 /// How many bytes simply stay. By sixteen, which the machine compares at once: most texts are mostly words.
-fn plain(text: &[u8]) -> usize {
+fn plain<const MYSQL: bool>(text: &[u8]) -> usize {
     let (chunks, _) = text.as_chunks::<16>();
-    let far = chunks.iter().take_while(|chunk| !holds_special(chunk)).count() * 16;
+    let far = chunks.iter().take_while(|chunk| !holds_special::<MYSQL>(chunk)).count() * 16;
     let near = &text[far..];
-    far + near.iter().position(|byte| SPECIAL[usize::from(*byte)]).unwrap_or(near.len())
+    let table = &SPECIAL[usize::from(MYSQL)];
+    far + near.iter().position(|byte| table[usize::from(*byte)]).unwrap_or(near.len())
 }
 
 /// Adds up without a branch, so that the compiler makes it a few vector instructions.
-fn holds_special(chunk: &[u8; 16]) -> bool {
-    chunk.iter().fold(0, |found, byte| found | is_special(*byte)) != 0
+fn holds_special<const MYSQL: bool>(chunk: &[u8; 16]) -> bool {
+    chunk.iter().fold(0, |found, byte| found | is_special(*byte, MYSQL)) != 0
 }
 
 /// 1 for a byte that does not simply stay.
-const fn is_special(byte: u8) -> u8 {
+const fn is_special(byte: u8, mysql: bool) -> u8 {
+    let of_mysql = mysql && (byte == b'`' || byte == b'#');
     (byte.wrapping_sub(b'0') < 10) as u8
         | (byte == b'\'') as u8
         | (byte == b'"') as u8
@@ -146,14 +149,16 @@ const fn is_special(byte: u8) -> u8 {
         | (byte == b'/') as u8
         | (byte == b'\\') as u8
         | (byte == 0) as u8
+        | of_mysql as u8
 }
 
-/// The same, looked up.
-static SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
+/// The same, looked up; MySQL's is the second.
+static SPECIAL: [[bool; 256]; 2] = {
+    let mut table = [[false; 256]; 2];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = is_special(byte as u8) != 0;
+        table[0][byte] = is_special(byte as u8, false) != 0;
+        table[1][byte] = is_special(byte as u8, true) != 0;
         byte += 1;
     }
     table

@@ -482,6 +482,13 @@ fn put_with_types(
 
 /// Appends a command of which `parts` are here, and which is longer than the client's by so many bytes.
 fn put_longer(command: &Command<'_>, parts: &[&[u8]], by: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    if command.whole && length < FULL {
+        let at = frame::begin(out, 0);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        frame::end(out, at);
+        return Ok(());
+    }
     if command.whole {
         frame::put(out, 0, &parts.concat());
         return Ok(());
