@@ -8,7 +8,7 @@ use super::frame::{self, HEADER, split_text};
 use super::memory::Here;
 use super::statements::{PREFIX, Statement, put_name};
 use super::tracker::{OWED_MAX, Owed, PgTracker};
-use super::{PgMemory, messages};
+use super::{PgMemory, commands, messages};
 use crate::fault::Cause;
 use crate::tracker::TxnStatus;
 use crate::{Fault, Head};
@@ -140,35 +140,79 @@ impl PgTracker {
         memory: &mut PgMemory,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
+        // `request[run..at]` goes out as it is, in one piece.
+        let (mut run, mut at) = (0, 0);
         for part in parts(request) {
             if self.owed.len() > OWED_MAX {
                 return Err(Fault::fatal(Cause::ProtocolViolation, "too many messages without an answer"));
             }
-            if self.copy_in {
-                self.copy_frame(&part, out);
-            } else if part.head.tag == b'H' && self.ends_by_flush {
+            let cut = rest > 0 && part.whole.len() < part.head.len();
+            let passes = self.passes(&part, cut, memory);
+            at += part.whole.len();
+            if passes {
+                continue;
+            }
+            out.extend_from_slice(request.get(run..at - part.whole.len()).unwrap_or_default());
+            run = at;
+            if part.head.tag == b'H' && self.ends_by_flush {
                 (self.open, self.skipping) = (false, false);
                 self.owed.push_back(Owed::Flush);
                 out.extend_from_slice(b"S\0\0\0\x04");
-            } else if part.head.tag == b'S' {
-                (self.open, self.skipping) = (false, false);
-                self.owed.push_back(Owed::Sync);
-                out.extend_from_slice(part.whole);
             } else if !self.skipping {
-                let cut = rest > 0 && part.whole.len() < part.head.len();
                 self.frame(&part, cut, memory, out)?;
             }
         }
+        out.extend_from_slice(request.get(run..at).unwrap_or_default());
         Ok(())
     }
 
-    /// While the backend takes COPY data it ignores Sync and Flush, and everything else is
-    /// either data or an error that it reports itself.
-    fn copy_frame(&mut self, part: &Part<'_>, out: &mut Vec<u8>) {
-        if matches!(part.head.tag, b'c' | b'f') {
-            self.copy_in = false;
+    /// Whether a message goes out as it is, with nothing ahead of it: so it is with most. Notes what is owed for it.
+    fn passes(&mut self, part: &Part<'_>, cut: bool, memory: &mut PgMemory) -> bool {
+        if self.copy_in {
+            // The backend ignores Sync and Flush, and everything else is either data or an error that it reports.
+            self.copy_in = !matches!(part.head.tag, b'c' | b'f');
+            return true;
         }
-        out.extend_from_slice(part.whole);
+        if part.head.tag == b'S' {
+            (self.open, self.skipping) = (false, false);
+            self.owed.push_back(Owed::Sync);
+            return true;
+        }
+        if self.skipping {
+            return false;
+        }
+        let owed = match part.head.tag {
+            b'P' if !cut => match split_text(part.body) {
+                Some(([], tail)) if !commands::may_be(tail) => self.renew_unnamed(tail, memory),
+                _ => return false,
+            },
+            b'B' => match split_text(part.body).and_then(|(_, behind)| behind.first()) {
+                Some(0) if self.has_unnamed(memory) => Owed::Bind { number: self.unnamed.number },
+                _ => return false,
+            },
+            b'D' if part.body.first() != Some(&b'S') => Owed::Describe { number: 0 },
+            b'E' => Owed::Execute { frees: self.frees.take() },
+            _ => return false,
+        };
+        if part.head.tag == b'B' {
+            self.frees = None;
+        }
+        self.open = true;
+        self.owed.push_back(owed);
+        true
+    }
+
+    /// Whether the backend has this client's unnamed statement, which needs nothing else.
+    fn has_unnamed(&self, memory: &PgMemory) -> bool {
+        self.unnamed.number != 0 && self.unnamed.number == memory.unnamed && self.unnamed.about.is_none()
+    }
+
+    /// The client prepares a new unnamed statement.
+    fn renew_unnamed(&mut self, tail: &[u8], memory: &mut PgMemory) -> Owed {
+        let number = self.registry.fresh_number();
+        self.set_unnamed(number, tail);
+        memory.unnamed = number;
+        Owed::Parse { number, unnamed: true, ours: false, name: None }
     }
 
     fn frame(
@@ -192,9 +236,7 @@ impl PgTracker {
             b'F' => self.owed.push_back(Owed::Function),
             b'P' => return self.parse(part, cut, memory, out),
             b'B' => return self.bind(part, memory, out),
-            b'D' if part.body.first() == Some(&b'S') => return self.describe(part, memory, out),
-            b'D' => self.owed.push_back(Owed::Describe { number: 0 }),
-            b'E' => self.owed.push_back(Owed::Execute { frees: self.frees.take() }),
+            b'D' => return self.describe(part, memory, out),
             b'C' if part.body.first() == Some(&b'S') => return self.close(part, memory, out),
             b'C' => self.owed.push_back(Owed::Close { ours: false, unnamed: false }),
             b'c' | b'f' => self.owed.push_back(Owed::CopyEnd),
@@ -216,11 +258,9 @@ impl PgTracker {
         let (changed, about) = by_name.unzip();
         let tail = changed.as_deref().unwrap_or(own);
         if name.is_empty() {
-            let number = self.registry.fresh_number();
-            self.set_unnamed(number, if cut { &[] } else { tail });
+            let owed = self.renew_unnamed(if cut { &[] } else { tail }, memory);
             self.unnamed.about = about.map(Box::new);
-            memory.unnamed = number;
-            self.owed.push_back(Owed::Parse { number, unnamed: true, ours: false, name: None });
+            self.owed.push_back(owed);
             if changed.is_some() {
                 put_unnamed(tail, out);
             } else {

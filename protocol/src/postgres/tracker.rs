@@ -353,6 +353,8 @@ impl Tracker for PgTracker {
     ) -> Result<(), Fault> {
         if self.is_over() {
             self.fresh_names.clear();
+            // Begins at its front again, which is in the processor's cache.
+            self.owed.clear();
             self.close_stale(memory, out);
         }
         self.translate(request, rest, memory, out)?;
