@@ -32,6 +32,8 @@ pub(crate) struct Policy {
     probe_age_max_ns: u64,
     pace_ns: u64,
     causal_wait: Duration,
+    /// A replica that lags more will not catch up within that.
+    hopeless_ns: u64,
     fallback: Fallback,
 }
 
@@ -42,6 +44,7 @@ impl From<&ClusterSettings> for Policy {
             probe_age_max_ns: nanos(settings.probe_age_max()),
             pace_ns: nanos(settings.pace()),
             causal_wait: settings.causal_wait,
+            hopeless_ns: nanos(settings.causal_wait).saturating_add(3 * nanos(settings.pace())),
             fallback: settings.fallback,
         }
     }
@@ -195,7 +198,7 @@ impl<P: Protocol> Access<P> {
             max_lag_ns,
             own_bound: need.max_lag.is_some(),
             tight: max_lag_ns < 4 * policy.pace_ns && !so_far.looked,
-            hopeless_ns: nanos(policy.causal_wait) + 3 * policy.pace_ns,
+            hopeless_ns: policy.hopeless_ns,
             fallback: policy.fallback,
             exclude: need.exclude,
             excluded: so_far.excluded,

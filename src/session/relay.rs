@@ -306,7 +306,7 @@ impl Relay {
             let verdict = tracker
                 .on_backend(head, seen, &mut backend.memory, &mut self.after)
                 .map_err(Stop::Nonsense)?;
-            if verdict == Verdict::Relay {
+            if matches!(verdict, Verdict::Relay) {
                 self.passes = true;
                 if seen.len() == head.body && self.after.is_empty() {
                     at += head.len();

@@ -14,9 +14,11 @@ pub const FULL: usize = 0xff_ffff;
 
 /// The header at the start of `bytes`, or `None` if it, or the first byte of the payload,
 /// is not here. That byte is the tag; an empty packet has the tag 0.
+#[inline]
 pub fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
-    let Some((&[a, b, c, _], rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
-    let body = u32::from_le_bytes([a, b, c, 0]) as usize;
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
+    // The fourth byte is the sequence number.
+    let body = (u32::from_le_bytes(*header) & 0xff_ffff) as usize;
     match rest.first() {
         _ if body == 0 => Ok(Some(Head { tag: 0, header: HEADER, body })),
         Some(tag) => Ok(Some(Head { tag: *tag, header: HEADER, body })),

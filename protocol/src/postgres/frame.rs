@@ -9,13 +9,16 @@ pub const HEADER: usize = 5;
 
 /// The header at the start of `bytes`, or `None` if fewer than five bytes are here.
 /// A length below 4 or above 2 GiB - 1 is an error: nothing is reserved for it.
+#[inline]
 pub fn head(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
-    let Some((&[tag, a, b, c, d], _)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
-    let length = u32::from_be_bytes([a, b, c, d]);
+    let Some((tag, rest)) = bytes.split_first() else { return Ok(None) };
+    // All four at once: taken apart, they would be shifted together one by one.
+    let Some(length) = rest.first_chunk() else { return Ok(None) };
+    let length = u32::from_be_bytes(*length);
     if !(4..=0x7fff_ffff).contains(&length) {
         return Err(ProtocolError("invalid message length"));
     }
-    Ok(Some(Head { tag, header: HEADER, body: length as usize - 4 }))
+    Ok(Some(Head { tag: *tag, header: HEADER, body: length as usize - 4 }))
 }
 
 /// Starts a frame in `out`; `end` fills in its length.
