@@ -292,7 +292,8 @@ impl Relay {
             }
             let left = bytes.get(at..).unwrap_or_default();
             let Some(head) = P::head(left).map_err(Stop::Nonsense)? else { break };
-            let seen = left.get(head.header..left.len().min(head.len())).unwrap_or_default();
+            let seen = left.get(head.header..).unwrap_or_default();
+            let seen = seen.get(..head.body).unwrap_or(seen);
             // What a backend says by itself is passed whole or not at all: nobody waits for its rest.
             if seen.len() < head.body && tracker.is_over() {
                 if head.len() > UNASKED_MAX {
