@@ -7,7 +7,7 @@
 use crate::config::{ClusterConfig, Engine};
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use pool::Cluster;
+use pool::{Backoff, Cluster};
 use protocol::Protocol;
 use router::{Catalog, FunctionKind, Volatility};
 use std::collections::HashMap;
@@ -20,8 +20,9 @@ mod sources;
 
 /// Catalogs of one cluster that are kept up to date at a time.
 const CATALOGS_MAX: usize = 256;
-/// Between two attempts to read one.
+/// Between two attempts to read one, at first and at most: whoever may name any database may name many that are none.
 const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// From a call of an unknown function to the next reading.
 const WONDER: Duration = Duration::from_secs(1);
 /// How long reading may take.
@@ -129,6 +130,7 @@ async fn keep<P: Protocol>(
     slot: std::sync::Weak<Slot>,
     refresh: Option<Duration>,
 ) {
+    let mut backoff = Backoff::new(PAUSE, PAUSE_MAX);
     loop {
         let (Some(held), Some(alive)) = (slot.upgrade(), cluster.upgrade()) else { return };
         let reading = async {
@@ -138,13 +140,19 @@ async fn keep<P: Protocol>(
             }
         };
         match tokio::time::timeout(READ_MAX, Box::pin(reading)).await {
-            Ok(Ok(catalog)) => held.current.store(Arc::new(catalog)),
+            Ok(Ok(catalog)) => {
+                held.current.store(Arc::new(catalog));
+                backoff.reset();
+            }
             Ok(Err(error)) => tracing::debug!(database, error, "the catalog cannot be read yet"),
             Err(_) => tracing::warn!(database, "reading the catalog takes too long"),
         }
         drop(alive);
         let read = held.current.load().is_settled();
-        let pause = if read { refresh.unwrap_or(Duration::from_secs(3600)) } else { PAUSE };
+        let pause = match read {
+            true => refresh.unwrap_or(Duration::from_secs(3600)),
+            false => backoff.next(fastrand::f64()),
+        };
         tokio::select! {
             () = held.wanted.notified() => {
                 // The transaction that changed something may not have committed yet.

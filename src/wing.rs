@@ -93,6 +93,7 @@ impl<P: Protocol> Wing<P> {
             crowd: Arc::default(),
             console: Arc::clone(console),
         });
+        self.prepare_verifiers();
         let mut bound = Vec::new();
         for at in addresses {
             let opening = opening(snapshot);
@@ -113,7 +114,22 @@ impl<P: Protocol> Wing<P> {
         let manners = manners(snapshot, &self.directory, &self.next_number, &self.own_key)?;
         self.directory.apply(Arc::clone(snapshot))?;
         self.manners.send_replace(manners);
+        self.prepare_verifiers();
         Ok(())
+    }
+
+    /// Beside all else: many passwords take a while. An ordinary thread, because the end of the process must not wait
+    /// for it.
+    fn prepare_verifiers(&self) {
+        let listen = &self.directory.snapshot().listen;
+        let (postgres, mysql) = (listen.postgres.is_some() || listen.unix.is_some(), listen.mysql.is_some());
+        if matches!((self.engine(), postgres, mysql), (Engine::Postgres, true, _) | (Engine::Mysql, _, true))
+        {
+            let directory = Arc::clone(&self.directory);
+            let thread = std::thread::Builder::new().name("verifiers".to_owned());
+            // Without it each is made when its user comes.
+            let _ = thread.spawn(move || directory.prepare_verifiers());
+        }
     }
 
     /// Learns what a database says to a client that has just connected. What cannot be learned

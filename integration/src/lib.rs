@@ -42,7 +42,7 @@ pub use config::Config;
 pub use link::{Lie, Link, Then, Way};
 pub use proxy::Proxy;
 pub use server::Server;
-pub use stage::Stage;
+pub use stage::{Linked, Stage};
 pub use until::{Raise, holds, until};
 pub use wire::{Failure, Login, Reply, Wire};
 

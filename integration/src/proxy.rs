@@ -23,7 +23,7 @@ use crate::wire::{Error, Login, Wire};
 use crate::{PASSWORD, keeper};
 
 /// How long the proxy may take to serve, or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running proxy; it is killed with this value.
 #[derive(Debug)]
@@ -195,6 +195,27 @@ impl Proxy {
             missing.retain(|wanted| *wanted != port);
             missing.is_empty().then_some(())
         });
+    }
+
+    /// Waits until it is ready: some cluster has an endpoint that answers.
+    pub fn await_ready(&self) {
+        until("it is ready", PATIENCE, || (self.http("/ready").0 == 200).then_some(()));
+    }
+
+    /// Waits until every backend is given back.
+    pub fn await_no_leases(&self) {
+        until("every backend is given back", PATIENCE, || {
+            (self.metrics().sum("splitpool_endpoint_leases", &[]) == 0.0).then_some(())
+        });
+    }
+
+    /// It still runs, and nothing in it has panicked.
+    ///
+    /// # Panics
+    /// With its log.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        assert!(self.is_running() && !self.log().contains("panicked"), "{}", self.log());
     }
 
     /// Waits until it serves writes and every replica takes reads.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
+use crate::link::Link;
 use crate::proxy::Proxy;
 use crate::until::until;
 
@@ -14,6 +15,27 @@ pub struct Stage {
     pub proxy: Proxy,
     /// The databases behind it.
     pub cluster: Cluster,
+}
+
+/// A primary with a proxy before it, and a link between them that a test can cut, slow and falsify.
+#[derive(Debug)]
+pub struct Linked {
+    /// The proxy; it goes first.
+    pub proxy: Proxy,
+    /// What it takes for the database.
+    pub link: Link,
+    /// The database.
+    pub cluster: Cluster,
+}
+
+impl Linked {
+    /// A proxy that reaches the primary of a cluster by a link alone, and is ready.
+    pub fn over(cluster: Cluster, configure: impl FnOnce(Config) -> Config) -> Self {
+        let link = Link::to(cluster.primary.port());
+        let proxy = Proxy::start(configure(Config::over(vec![Endpoint::auto(link.address())])));
+        proxy.await_ready();
+        Self { proxy, link, cluster }
+    }
 }
 
 impl Stage {

@@ -11,22 +11,24 @@ use std::process::{Command, Stdio};
 use crate::server::Server;
 use crate::{PASSWORD, paths};
 
-/// The roles of every cluster. `old` signs in with md5 and `open` without a password.
+/// The roles of every cluster. `old` signs in with md5, `open` without a password, and `plain` with one in clear.
 const ROLES: &str = "
     CREATE ROLE app LOGIN PASSWORD 'secret';
     CREATE ROLE other LOGIN PASSWORD 'secret';
     CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'secret';
     CREATE ROLE open LOGIN;
+    CREATE ROLE plain LOGIN PASSWORD 'secret';
     SET password_encryption = 'md5';
     CREATE ROLE old LOGIN PASSWORD 'secret'";
 
 /// What every cluster's database `app` holds.
 const EXTENSIONS: &str =
-    "CREATE EXTENSION pg_stat_statements; GRANT ALL ON SCHEMA public TO app, other, old, open";
+    "CREATE EXTENSION pg_stat_statements; GRANT ALL ON SCHEMA public TO app, other, old, open, plain";
 
 const ACCESS: &str = "\
 host all old 127.0.0.1/32 md5
 host all open 127.0.0.1/32 trust
+host all plain 127.0.0.1/32 password
 host all all 127.0.0.1/32 scram-sha-256
 host replication replicator 127.0.0.1/32 scram-sha-256
 ";

@@ -5,14 +5,9 @@
 
 use std::time::Duration;
 
-use integration::config::Endpoint;
-use integration::{Cluster, Config, Link, Proxy, Wire, frame, until};
+use integration::{Cluster, Linked, Wire, frame, until};
 
-struct Scene {
-    link: Link,
-    proxy: Proxy,
-    _cluster: Cluster,
-}
+struct Scene(Linked);
 
 /// One backend for everyone.
 fn scene() -> Scene {
@@ -20,22 +15,19 @@ fn scene() -> Scene {
     cluster.prepare(
         "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 9) n",
     );
-    let link = Link::to(cluster.primary.port());
+    let scene = Linked::over(cluster, |config| config.raw("pool_size", "1"));
     // Backends, not probes or readers of the catalog: those name more, and before the user.
-    link.count_behind(b"\0\x03\0\0user\0app\0database\0app\0\0");
-    let config = Config::over(vec![Endpoint::auto(link.address())]).raw("pool_size", "1");
-    let proxy = Proxy::start(config);
-    until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
-    Scene { link, proxy, _cluster: cluster }
+    scene.link.count_behind(b"\0\x03\0\0user\0app\0database\0app\0\0");
+    Scene(scene)
 }
 
 impl Scene {
     /// Bytes and pieces that reach the database while this runs on a backend that is there.
     fn costs(&self, mut work: impl FnMut()) -> (u64, u64) {
         for _ in 0..5 {
-            let before = (self.link.said(), self.logins());
+            let before = (self.0.link.said(), self.logins());
             work();
-            let after = (self.link.said(), self.logins());
+            let after = (self.0.link.said(), self.logins());
             if after.1 == before.1 {
                 return (after.0.0 - before.0.0, after.0.1 - before.0.1);
             }
@@ -46,7 +38,7 @@ impl Scene {
     }
 
     fn logins(&self) -> f64 {
-        self.proxy.metrics().sum("splitpool_endpoint_logins_total", &[])
+        self.0.proxy.metrics().sum("splitpool_endpoint_logins_total", &[])
     }
 }
 
@@ -59,7 +51,7 @@ fn set(wire: &mut Wire, name: &str) {
 #[test]
 fn a_simple_query_passes_as_it_is() {
     let scene = scene();
-    let (mut one, mut two) = (scene.proxy.session(), scene.proxy.session());
+    let (mut one, mut two) = (scene.0.proxy.session(), scene.0.proxy.session());
     set(&mut one, "same");
     set(&mut two, "same");
     let request = frame::query("SELECT v FROM t WHERE id = 3");
@@ -88,7 +80,7 @@ fn a_simple_query_passes_as_it_is() {
 #[test]
 fn a_prepared_statement_passes_under_another_name() {
     let scene = scene();
-    let (mut one, mut two) = (scene.proxy.session(), scene.proxy.session());
+    let (mut one, mut two) = (scene.0.proxy.session(), scene.0.proxy.session());
     let sql = "SELECT v + $1::int FROM t WHERE id = 3";
     for (wire, name) in [(&mut one, "mine"), (&mut two, "my own")] {
         wire.ask(&[frame::parse(name, sql), frame::describe_statement(name), frame::sync()].concat())
@@ -132,7 +124,7 @@ fn a_prepared_statement_passes_under_another_name() {
 #[test]
 fn transactions_and_unnamed_statements_take_no_more_turns_than_they_have_requests() {
     let scene = scene();
-    let (mut one, mut two) = (scene.proxy.session(), scene.proxy.session());
+    let (mut one, mut two) = (scene.0.proxy.session(), scene.0.proxy.session());
     let write =
         [frame::unnamed("UPDATE t SET v = v + $1::int WHERE id = 5", &[Some(b"1")]), frame::sync()].concat();
     let turn = |wire: &mut Wire| {

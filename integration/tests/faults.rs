@@ -4,9 +4,8 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use integration::config::Endpoint;
 use integration::wire::Error;
-use integration::{Cluster, Config, Link, Proxy, Reply, Wire, frame, until};
+use integration::{Cluster, Linked, Reply, Wire, frame, until};
 
 /// Type and length of a message.
 const HEADER: u64 = 5;
@@ -14,11 +13,7 @@ const HEADER: u64 = 5;
 /// What the link looks for.
 const MARK: &str = "/* here it dies */";
 
-struct Scene {
-    proxy: Proxy,
-    link: Link,
-    cluster: Cluster,
-}
+struct Scene(Linked);
 
 fn scene() -> Scene {
     let cluster = Cluster::start(0);
@@ -26,11 +21,7 @@ fn scene() -> Scene {
         "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 9) n;
          CREATE TABLE copied (n int)",
     );
-    let link = Link::to(cluster.primary.port());
-    let config = Config::over(vec![Endpoint::auto(link.address())]).text("query_wait_timeout", "20s");
-    let proxy = Proxy::start(config);
-    until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
-    Scene { proxy, link, cluster }
+    Scene(Linked::over(cluster, |config| config.text("query_wait_timeout", "20s")))
 }
 
 /// What came of a request whose backend died after `bytes` bytes of its reply.
@@ -44,7 +35,7 @@ enum End {
 impl Scene {
     /// The session, up to the request that is to be cut.
     fn session(&self, first: &str) -> Wire {
-        let mut wire = self.proxy.session();
+        let mut wire = self.0.proxy.session();
         if !first.is_empty() {
             wire.query(first).ok();
         }
@@ -53,7 +44,7 @@ impl Scene {
 
     fn cut(&self, first: &str, request: &[u8], bytes: u64) -> End {
         let mut wire = self.session(first);
-        self.link.cut_behind(MARK, bytes);
+        self.0.link.cut_behind(MARK, bytes);
         match wire.ask(request) {
             Ok(reply) if reply.error.is_none() => End::Served(reply),
             // The session may go on, and then it must.
@@ -79,7 +70,7 @@ impl Scene {
 
     /// Every byte of the reply to `request`, which is `length` bytes long.
     fn every_byte(&self, first: &str, request: &[u8], mut judge: impl FnMut(u64, End)) {
-        let mut bystander = self.proxy.session();
+        let mut bystander = self.0.proxy.session();
         let length = length(&mut self.session(first), request);
         for bytes in 0..length {
             judge(bytes, self.cut(first, request, bytes));
@@ -104,22 +95,20 @@ fn length(wire: &mut Wire, request: &[u8]) -> u64 {
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        let Linked { proxy, cluster, .. } = &self.0;
         if std::thread::panicking() {
-            eprintln!("{}", self.proxy.log());
+            eprintln!("{}", proxy.log());
             return;
         }
-        assert!(self.proxy.is_running());
-        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        proxy.assert_sound();
         let held = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL";
         until("nothing is left open", Duration::from_secs(20), || {
-            (self.cluster.primary.value(held) == "0").then_some(())
+            (cluster.primary.value(held) == "0").then_some(())
         });
-        until("every backend is given back", Duration::from_secs(20), || {
-            (self.proxy.metrics().sum("splitpool_endpoint_leases", &[]) == 0.0).then_some(())
-        });
+        proxy.await_no_leases();
         // Whatever was lost, the pool has no more than it may.
         let backends = "SELECT count(*) <= 20 FROM pg_stat_activity WHERE usename = 'app'";
-        assert_eq!(self.cluster.primary.value(backends), "t");
+        assert_eq!(cluster.primary.value(backends), "t");
     }
 }
 
@@ -144,7 +133,7 @@ fn in_the_middle_of_a_row_nothing_else_is_said() {
     let scene = scene();
     for first in ["SELECT 1", "BEGIN"] {
         let mut wire = scene.session(first);
-        scene.link.cut_behind(MARK, 5_000);
+        scene.0.link.cut_behind(MARK, 5_000);
         wire.send(&frame::query(&format!("SELECT repeat('x', 10000) {MARK}"))).expect("it is open");
         let mut heard = Vec::new();
         wire.sender().read_to_end(&mut heard).expect("an end");
@@ -163,7 +152,7 @@ fn in_a_transaction() {
         told += u32::from(matches!(end, End::Told));
     });
     assert!(told > 50, "only {told}");
-    assert_eq!(scene.cluster.primary.value("SELECT v FROM t WHERE id = 5"), "0", "nothing was committed");
+    assert_eq!(scene.0.cluster.primary.value("SELECT v FROM t WHERE id = 5"), "0", "nothing was committed");
 }
 
 #[test]
@@ -172,7 +161,8 @@ fn in_a_write() {
     let request = frame::query(&format!("UPDATE t SET v = v + 1 WHERE id = 1 RETURNING v {MARK}"));
     let mut done = 1;
     scene.every_byte("", &request, |bytes, end| {
-        let now: i32 = scene.cluster.primary.value("SELECT v FROM t WHERE id = 1").parse().expect("a number");
+        let now: i32 =
+            scene.0.cluster.primary.value("SELECT v FROM t WHERE id = 1").parse().expect("a number");
         // Whether a write took effect whose answer was lost is not known, but never twice.
         assert!((done..=done + 1).contains(&now), "after {bytes} bytes: from {done} to {now}");
         assert!(now == done + 1 || matches!(end, End::Told), "after {bytes} bytes: answered and not done");
@@ -186,7 +176,7 @@ fn in_a_copy() {
     let sql = format!("COPY copied FROM STDIN {MARK}");
     let whole = [frame::query(&sql), frame::copy_data(b"1\n2\n"), frame::copy_done()].concat();
     let count =
-        || scene.cluster.primary.value("SELECT count(*) FROM copied").parse::<i32>().expect("a number");
+        || scene.0.cluster.primary.value("SELECT count(*) FROM copied").parse::<i32>().expect("a number");
     let mut rows = 2;
     scene.every_byte("", &whole, |bytes, end| {
         let now = count();

@@ -4,9 +4,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::config::Endpoint;
 use integration::load::{self, Progress};
-use integration::{Cluster, Config, Link, Proxy, Stage, Wire, frame, holds, until};
+use integration::{Cluster, Linked, Proxy, Stage, Wire, frame, holds, until};
 
 const SCHEMA: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n FROM generate_series(1, 1000) n";
@@ -170,9 +169,8 @@ fn a_promoted_replica_takes_the_writes() {
 fn the_result_of_a_lost_commit_is_not_made_up() {
     let cluster = Cluster::start(0);
     cluster.prepare(SCHEMA);
-    let link = Link::to(cluster.primary.port());
-    let proxy = Proxy::start(Config::over(vec![Endpoint::auto(link.address())]));
-    proxy.await_cluster(&cluster);
+    let Linked { proxy, link, cluster } = &Linked::over(cluster, |config| config);
+    proxy.await_cluster(cluster);
     for round in 0..5 {
         let mut wire = proxy.session();
         wire.query(&format!("BEGIN; UPDATE t SET v = v + 1000 WHERE id = {}", 100 + round)).ok();
@@ -199,10 +197,9 @@ fn the_result_of_a_lost_commit_is_not_made_up() {
 fn a_write_cut_off_is_never_sent_twice() {
     let cluster = Cluster::start(0);
     cluster.prepare("CREATE TABLE once (n int); CREATE SEQUENCE s");
-    let link = Link::to(cluster.primary.port());
-    let proxy =
-        Proxy::start(Config::over(vec![Endpoint::auto(link.address())]).text("query_wait_timeout", "5s"));
-    proxy.await_cluster(&cluster);
+    let Linked { proxy, link, cluster } =
+        &Linked::over(cluster, |config| config.text("query_wait_timeout", "5s"));
+    proxy.await_cluster(cluster);
     for n in 0..20 {
         let mut wire = proxy.session();
         wire.query("SELECT 1").ok();

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use integration::config::Endpoint;
-use integration::{Cluster, Config, Link, Proxy, Stage, Wire, holds, until};
+use integration::{Cluster, Linked, Stage, Wire, holds, until};
 
 fn stage() -> Stage {
     Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "5s"))
@@ -174,11 +173,10 @@ fn the_operator_may_have_listeners_keep_their_backend() {
 #[test]
 fn a_notification_that_comes_in_pieces_is_heard_whole() {
     let cluster = Cluster::start(0);
-    let link = Link::to(cluster.primary.port());
     // The session keeps its backend, and hears what that says while nothing is asked.
-    let config = Config::over(vec![Endpoint::auto(link.address())]).raw("share_listeners", "false");
-    let proxy = Proxy::start(config);
-    proxy.await_cluster(&cluster);
+    let Linked { proxy, link, cluster } =
+        &Linked::over(cluster, |config| config.raw("share_listeners", "false"));
+    proxy.await_cluster(cluster);
     let mut wire = proxy.session();
     wire.query("LISTEN pieces").ok();
     link.drip(700, Duration::from_millis(2));

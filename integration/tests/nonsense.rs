@@ -7,10 +7,9 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use fastrand::Rng;
-use integration::config::Endpoint;
 use integration::seeds::{self, one_of};
 use integration::wire::Error;
-use integration::{Cluster, Config, Lie, Link, Login, PASSWORD, Proxy, Then, Wire, frame, meter, until};
+use integration::{Cluster, Lie, Linked, Login, PASSWORD, Then, Wire, frame, meter, until};
 
 /// What the link lies behind.
 const MARK: &str = "/* here it lies */";
@@ -18,23 +17,15 @@ const MARK: &str = "/* here it lies */";
 /// What a process may grow by, in kilobytes, whatever it is told. A debug build needs some room by itself.
 const GROWTH_MAX_KB: u64 = 24 * 1024;
 
-struct Scene {
-    proxy: Proxy,
-    link: Link,
-    cluster: Cluster,
-}
+struct Scene(Linked);
 
 fn scene() -> Scene {
     let cluster = Cluster::start(0);
-    let link = Link::to(cluster.primary.port());
-    let mut config = Config::over(vec![Endpoint::auto(link.address())])
-        .text("query_wait_timeout", "20s")
-        .text("connect_timeout", "2s");
-    // Sessions are many, and proofs take time.
-    config.listen = "auth = \"trust\"\n".to_owned();
-    let proxy = Proxy::start(config);
-    until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
-    Scene { proxy, link, cluster }
+    Scene(Linked::over(cluster, |mut config| {
+        // Sessions are many, and proofs take time.
+        config.listen = "auth = \"trust\"\n".to_owned();
+        config.text("query_wait_timeout", "20s").text("connect_timeout", "2s")
+    }))
 }
 
 impl Drop for Scene {
@@ -42,15 +33,13 @@ impl Drop for Scene {
         if std::thread::panicking() {
             return;
         }
-        assert!(self.proxy.is_running());
-        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        let Linked { proxy, cluster, .. } = &self.0;
+        proxy.assert_sound();
         let open = "SELECT count(*) FROM pg_stat_activity WHERE usename IN ('app', 'other') AND xact_start IS NOT NULL";
         until("nothing is left open", Duration::from_secs(20), || {
-            (self.cluster.primary.value(open) == "0").then_some(())
+            (cluster.primary.value(open) == "0").then_some(())
         });
-        until("no backend is left leased", Duration::from_secs(20), || {
-            (self.proxy.metrics().sum("splitpool_endpoint_leases", &[]) == 0.0).then_some(())
-        });
+        proxy.await_no_leases();
     }
 }
 
@@ -137,28 +126,28 @@ fn requests() -> [(&'static str, Vec<u8>); 4] {
 #[test]
 fn in_place_of_a_reply() {
     let scene = scene();
-    let mut bystander = scene.proxy.session();
+    let mut bystander = scene.0.proxy.session();
     let mut told = std::collections::BTreeMap::<String, u32>::new();
     bystander.query("SELECT 1").ok();
-    let before = meter::resident_kb(scene.proxy.process().id());
+    let before = meter::resident_kb(scene.0.proxy.process().id());
     seeds::each(0..250, |seed, rng| {
         let (name, request) = one_of(rng, &requests()).clone();
         let first = rng.bool().then_some("BEGIN");
         let lie = Lie { bytes: nonsense(rng), then: Then::Close };
-        let mut wire = scene.proxy.session();
+        let mut wire = scene.0.proxy.session();
         first.into_iter().for_each(|first| drop(wire.query(first).ok()));
-        let lied = scene.link.lied();
-        scene.link.lie_behind(MARK, lie);
+        let lied = scene.0.link.lied();
+        scene.0.link.lie_behind(MARK, lie);
         let code = judge(&mut wire, &request, name);
-        assert!(scene.link.lied() > lied, "{name}: the link was not asked");
+        assert!(scene.0.link.lied() > lied, "{name}: the link was not asked");
         *told.entry(code.unwrap_or_else(|| "served".to_owned())).or_default() += 1;
         // Whatever the client goes on with, it gets what the database says, or is told.
         judge(&mut wire, &frame::query("SELECT 1"), name);
         assert_eq!(bystander.value("SELECT 2"), "2", "another session, seed {seed}");
-        assert_eq!(scene.proxy.session().value("SELECT 3"), "3", "the next session, seed {seed}");
+        assert_eq!(scene.0.proxy.session().value("SELECT 3"), "3", "the next session, seed {seed}");
     });
     println!("{told:?}");
-    let grown = meter::resident_kb(scene.proxy.process().id()).saturating_sub(before);
+    let grown = meter::resident_kb(scene.0.proxy.process().id()).saturating_sub(before);
     assert!(grown < GROWTH_MAX_KB, "{grown} kB more");
     assert!(
         told.keys()
@@ -170,8 +159,8 @@ fn in_place_of_a_reply() {
 #[test]
 fn in_place_of_a_sign_in() {
     let scene = scene();
-    let mut bystander = scene.proxy.session();
-    let other = Login::new(scene.proxy.port(), "other", PASSWORD, "app");
+    let mut bystander = scene.0.proxy.session();
+    let other = Login::new(scene.0.proxy.port(), "other", PASSWORD, "app");
     let greetings = [
         frame::message(b'R', &0_u32.to_be_bytes()),
         frame::message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]),
@@ -184,7 +173,7 @@ fn in_place_of_a_sign_in() {
             bytes.extend_from_slice(one_of(rng, &greetings).as_slice());
         }
         bytes.extend(nonsense(rng));
-        scene.link.lie_behind("user\0other\0", Lie { bytes, then: Then::Close });
+        scene.0.link.lie_behind("user\0other\0", Lie { bytes, then: Then::Close });
         // The sign-in fails, or another one was tried and succeeded.
         match Wire::login(&other).and_then(|mut wire| wire.try_query("SELECT 1")) {
             Ok(reply) => {
@@ -219,14 +208,14 @@ fn endless(
     piece: Vec<u8>,
 ) -> u64 {
     const ENOUGH: usize = 32 << 20;
-    let id = scene.proxy.process().id();
-    let mut bystander = scene.proxy.session();
+    let id = scene.0.proxy.process().id();
+    let mut bystander = scene.0.proxy.session();
     bystander.query("SELECT 1").ok();
     let mut wire = Wire::login(login).expect("signs in");
     wire.query(first).ok();
     let before = meter::resident_kb(id);
-    let lied = scene.link.lied();
-    scene.link.lie_behind(mark, Lie { bytes: piece, then: Then::Repeat });
+    let lied = scene.0.link.lied();
+    scene.0.link.lie_behind(mark, Lie { bytes: piece, then: Then::Repeat });
     wire.send(request).expect("it is open");
     let (mut heard, mut peak) = (0, before);
     while heard < ENOUGH {
@@ -245,10 +234,10 @@ fn endless(
             assert_eq!(bystander.value("SELECT 2"), "2", "{name}: another session");
         }
     }
-    assert!(scene.link.lied() > lied, "{name}: the link was not asked");
+    assert!(scene.0.link.lied() > lied, "{name}: the link was not asked");
     drop(wire);
     assert_eq!(bystander.value("SELECT 2"), "2", "{name}: another session");
-    assert_eq!(scene.proxy.session().value("SELECT 3"), "3", "{name}: the next session");
+    assert_eq!(scene.0.proxy.session().value("SELECT 3"), "3", "{name}: the next session");
     let grown = peak.saturating_sub(before);
     println!("{name}: {heard} bytes heard, {grown} kB more");
     grown
@@ -257,7 +246,7 @@ fn endless(
 #[test]
 fn without_end() {
     let scene = scene();
-    let login = scene.proxy.login();
+    let login = scene.0.proxy.login();
     let query = frame::query(&format!("SELECT 1 AS v {MARK}"));
     let set = frame::query("SET application_name = 'endless'");
     let row = frame::message(b'D', &[&[0, 1, 0, 0, 0x10, 0][..], &[b'x'; 4096]].concat());

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration::{Stage, Wire, frame, holds};
 
@@ -280,31 +280,6 @@ fn a_prepared_statement_survives_a_change_of_its_table() {
 }
 
 #[test]
-fn a_full_pool_says_so_while_the_database_is_well() {
-    let stage = Stage::new(0, |config| config.raw("pool_size", "2").text("query_wait_timeout", "3s"));
-    let mut holders = [stage.proxy.session(), stage.proxy.session()];
-    for wire in &mut holders {
-        wire.query("BEGIN; SELECT 1").ok();
-    }
-    let mut waiting = stage.proxy.session();
-    let begun = Instant::now();
-    let reply = waiting.try_query("SELECT 1");
-    let waited = begun.elapsed();
-    let code = reply.as_ref().map_or_else(|error| error.code().to_owned(), |reply| reply.code().to_owned());
-    assert_eq!(code, "53300");
-    assert!((2700..20_000).contains(&waited.as_millis()), "{waited:?}");
-    assert_eq!(stage.cluster.primary.value("SELECT 1"), "1");
-    let up: Vec<f64> =
-        stage.proxy.metrics().of("splitpool_endpoint_up", &[]).map(|sample| sample.value).collect();
-    assert_eq!(up, [1.0], "a full pool is not a dead host");
-    for wire in &mut holders {
-        wire.query("COMMIT").ok();
-    }
-    let mut after = stage.proxy.session();
-    assert_eq!(after.value("SELECT 1"), "1");
-}
-
-#[test]
 fn a_transaction_keeps_its_backend() {
     let stage = narrow();
     let mut wire = stage.proxy.session();
@@ -374,17 +349,6 @@ fn a_transaction_that_failed_is_the_clients_to_end() {
     let end = wire.query("COMMIT").ok();
     assert_eq!((end.tags[0].as_str(), end.status), ("ROLLBACK", b'I'));
     assert_eq!(wire.value("SELECT 1"), "1");
-}
-
-#[test]
-fn session_mode_gives_a_backend_for_life() {
-    let stage = Stage::new(0, |config| config.text("pool_mode", "session"));
-    let mut wire = stage.proxy.session();
-    let backend = wire.value("SELECT pg_backend_pid()");
-    for _ in 0..10 {
-        assert_eq!(stage.proxy.session().query("SELECT 1").value(), "1");
-        assert_eq!(wire.value("SELECT pg_backend_pid()"), backend);
-    }
 }
 
 #[test]

@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use integration::config::Endpoint;
 use integration::console::{configured, console, table};
 use integration::paths::free_port;
-use integration::{Cluster, Config, Lie, Link, Proxy, Then, frame, until};
+use integration::{Cluster, Lie, Linked, Then, frame, until};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -17,15 +16,15 @@ const MARK: &str = "/* here it lies */";
 #[test]
 fn clients_and_databases_that_break_a_protocol_are_shown() {
     let cluster = Cluster::start(0);
-    let link = Link::to(cluster.primary.port());
-    let mut config = configured(Config::over(vec![Endpoint::auto(link.address())]));
     let mysql = free_port();
-    config.listen = format!("mysql = \"127.0.0.1:{mysql}\"\n");
-    config.extra +=
-        "\n[clusters.none]\nengine = \"mysql\"\n[[clusters.none.endpoints]]\naddress = \"127.0.0.1:1\"\n";
-    let proxy = Proxy::start(config);
-    until("it is ready", SOON, || (proxy.http("/ready").0 == 200).then_some(()));
-    let mut operator = console(&proxy, "viewer");
+    let Linked { proxy, link, .. } = &Linked::over(cluster, |config| {
+        let mut config = configured(config);
+        config.listen = format!("mysql = \"127.0.0.1:{mysql}\"\n");
+        config.extra +=
+            "\n[clusters.none]\nengine = \"mysql\"\n[[clusters.none.endpoints]]\naddress = \"127.0.0.1:1\"\n";
+        config
+    });
+    let mut operator = console(proxy, "viewer");
     let mut shown = || table(&mut operator, "SHOW PROTOCOL_ERRORS");
     assert!(shown().is_empty());
 

@@ -55,6 +55,46 @@ fn every_method_with_every_secret() {
 }
 
 #[test]
+fn the_database_is_signed_in_to_in_the_way_that_it_asks_for() {
+    let cluster = Cluster::start(0);
+    let user = |name: &str| format!("\n[users.{name}]\npassword = \"{PASSWORD}\"\n");
+    let proxy = proxy(&cluster, "scram-sha-256", &["old", "open", "plain"].map(user).concat());
+    for role in ["app", "old", "open"] {
+        assert_eq!(sign_in(&proxy, role, PASSWORD).as_deref().ok(), Some(role));
+    }
+    // Without TLS no password leaves as it is, whatever the database asks for.
+    let refused = sign_in(&proxy, "plain", PASSWORD).expect_err("the connection is not encrypted");
+    assert!(refused.message().contains("in clear, without TLS"), "{}", refused.message());
+}
+
+/// What a database keeps of `PASSWORD` that was stretched so often.
+const STRETCHED: [(u32, &str); 2] = [
+    (
+        100_000,
+        "SCRAM-SHA-256$100000:MDEyMzQ1Njc4OWFiY2RlZg==$htSjD3IGBVSO1EBgNNGtKv/2/s/R4T06pYKH/uSjVX0=:WCMEL50RZORK28aEWNmQU7HbQkXqPx0PN/xUX+ZKD14=",
+    ),
+    (
+        100_001,
+        "SCRAM-SHA-256$100001:MDEyMzQ1Njc4OWFiY2RlZg==$OwbqLICIjdi7Iz+DVtV5RR+2TKE49DTtYPd1tIitg0w=:YwJnnHS2wnEoRevzvw93El95BGAyMszqScw5WPHl2aY=",
+    ),
+];
+
+#[test]
+fn a_database_may_ask_for_a_hundred_thousand_iterations_and_no_more() {
+    let cluster = Cluster::start(0);
+    let mut users = String::new();
+    for (iterations, verifier) in STRETCHED {
+        cluster.primary.sql(&format!("CREATE ROLE r{iterations} LOGIN PASSWORD '{verifier}'")).ok();
+        users.push_str(&format!("\n[users.r{iterations}]\npassword = \"{PASSWORD}\"\n"));
+    }
+    let proxy = proxy(&cluster, "scram-sha-256", &users);
+    assert_eq!(sign_in(&proxy, "r100000", PASSWORD).as_deref().ok(), Some("r100000"));
+    let refused = sign_in(&proxy, "r100001", PASSWORD).expect_err("too many iterations");
+    assert!(refused.message().contains("too much key stretching"), "{}", refused.message());
+    assert_eq!(sign_in(&proxy, "app", PASSWORD).as_deref().ok(), Some("app"));
+}
+
+#[test]
 fn protocol_3_2_has_long_keys_that_cancel() {
     let cluster = Cluster::start(0);
     let proxy = proxy(&cluster, "scram-sha-256", "");

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use integration::wire::Error;
-use integration::{Login, PASSWORD, Stage, Wire, frame, until};
+use integration::{Login, PASSWORD, Stage, Wire, frame, holds, until};
 
 fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
@@ -218,6 +218,14 @@ fn a_slow_sign_in_is_given_up() {
             wire
         })
         .collect();
+    // A deadline that every byte put off would be none.
+    let mut slow = raw();
+    let startup = frame::startup(&[("user", "app"), ("database", "app"), ("options", &" ".repeat(9000))]);
+    let dripped = startup.iter().take_while(|byte| {
+        std::thread::sleep(Duration::from_millis(20));
+        slow.send(&[**byte]).is_ok()
+    });
+    assert!(dripped.count() < startup.len(), "it had as long as it liked");
     // PostgreSQL's own limit is a minute; nobody may take longer.
     for mut wire in wires {
         assert!(wire.ends_within(Duration::from_secs(75)), "a sign-in may take for ever");
@@ -596,6 +604,19 @@ fn notices_are_heard() {
     let reply = wire.execute("SELECT talks()", &[]);
     assert_eq!((reply.notices.len(), reply.order.as_str()), (1, "12TNDCZ"));
     assert_eq!(wire.query("COMMIT").notices[0].code(), "25P01");
+}
+
+#[test]
+fn what_the_database_reports_by_itself_is_heard() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1"));
+    let mut wire = stage.proxy.session();
+    assert_eq!(wire.value("SELECT 1"), "1");
+    assert_eq!(wire.parameters["TimeZone"], "UTC");
+    // A reload of the database's own configuration.
+    stage.cluster.primary.set("timezone", "Asia/Tokyo");
+    let now = || wire.value("SHOW TimeZone");
+    holds("the value in force", Duration::from_secs(20), "Asia/Tokyo".to_owned(), now);
+    assert_eq!(wire.parameters["TimeZone"], "Asia/Tokyo");
 }
 
 #[test]

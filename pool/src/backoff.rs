@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+/// See the file's head.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     max: Duration,
     next: Duration,
 }
 
 impl Backoff {
+    /// Begins with `first` and ends with `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first }
     }

@@ -46,6 +46,7 @@ mod view;
 
 pub use access::Access;
 pub use backend::Backend;
+pub use backoff::Backoff;
 pub use cancel::{CancelTarget, cancel};
 pub use cluster::Cluster;
 pub use endpoint::{Counters, Endpoint, EndpointId};

@@ -1,5 +1,7 @@
 //! The pool against real PostgreSQL clusters: what it measures, whom it trusts, where reads land.
 
+mod watch;
+
 use integration::{Cluster as Databases, PASSWORD, Server};
 use pool::{
     Access, Cluster, ClusterSettings, Consistency, EndpointSettings, EndpointView, Freshness, Identity,
@@ -73,25 +75,11 @@ impl World {
 
     /// How long it takes until something holds.
     async fn until(&self, what: &str, holds: impl Fn(&[EndpointView]) -> bool) -> Duration {
-        let began = Instant::now();
-        loop {
-            let view = self.view();
-            if holds(&view) {
-                return began.elapsed();
-            }
-            assert!(began.elapsed() < Duration::from_secs(30), "never: {what}: {view:#?}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        watch::until(&self.cluster, what, holds).await
     }
 
-    /// What stays true for a while.
     async fn throughout(&self, time: Duration, what: &str, holds: impl Fn(&[EndpointView]) -> bool) {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            let view = self.view();
-            assert!(holds(&view), "not so after {:?}: {what}: {view:#?}", began.elapsed());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        watch::throughout(&self.cluster, time, what, holds).await;
     }
 
     async fn lease(&mut self, want: Want) -> Leased<Postgres> {

@@ -1,5 +1,7 @@
 //! The pool's monitor against real MariaDB and MySQL clusters: whom it trusts, what it measures.
 
+mod watch;
+
 use integration::PASSWORD;
 use integration::mysql::{Cluster as Databases, Make, Server};
 use pool::net::{TlsMode, backend_tls};
@@ -66,25 +68,11 @@ impl World {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&[EndpointView]) -> bool) {
-        let began = Instant::now();
-        loop {
-            let view = self.view();
-            if holds(&view) {
-                return;
-            }
-            assert!(began.elapsed() < Duration::from_secs(30), "never: {what}: {view:#?}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        watch::until(&self.cluster, what, holds).await;
     }
 
-    /// What stays true for a while.
     async fn throughout(&self, time: Duration, what: &str, holds: impl Fn(&[EndpointView]) -> bool) {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            let view = self.view();
-            assert!(holds(&view), "not so after {:?}: {what}: {view:#?}", began.elapsed());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        watch::throughout(&self.cluster, time, what, holds).await;
     }
 }
 

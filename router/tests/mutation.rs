@@ -6,24 +6,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use fastrand::Rng;
 use router::{Catalog, Context, Dialect, Kind, Lexing, Limits, Router, Target};
-
-/// SplitMix64: small, and good enough to pick bytes with.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
 
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/postgres");
@@ -75,21 +59,21 @@ const PIECES: [&str; 24] = [
     "\u{e9}",
 ];
 
-fn mutate(random: &mut Random, text: &mut Vec<u8>, corpus: &[Vec<u8>]) {
-    for _ in 0..=random.below(4) {
-        let at = random.below(text.len() + 1);
-        match random.below(8) {
+fn mutate(random: &mut Rng, text: &mut Vec<u8>, corpus: &[Vec<u8>]) {
+    for _ in 0..=random.usize(..4) {
+        let at = random.usize(..text.len() + 1);
+        match random.usize(..8) {
             0 => text.truncate(at),
             1 if !text.is_empty() => {
                 text.remove(at.min(text.len() - 1));
             }
             2 if !text.is_empty() => {
                 let at = at.min(text.len() - 1);
-                text[at] = random.next() as u8;
+                text[at] = random.u8(..);
             }
             3 => {
-                let other = &corpus[random.below(corpus.len())];
-                let from = random.below(other.len());
+                let other = &corpus[random.usize(..corpus.len())];
+                let from = random.usize(..other.len());
                 text.splice(at..at, other[from..].iter().copied());
             }
             // Another value of the same shape, or nearly so.
@@ -103,11 +87,11 @@ fn mutate(random: &mut Random, text: &mut Vec<u8>, corpus: &[Vec<u8>]) {
                     continue;
                 };
                 let value: &[u8] = if text[at].is_ascii_digit() { b"40" } else { b" 7'' x\" " };
-                let length = random.below(value.len() + 1);
+                let length = random.usize(..value.len() + 1);
                 text.splice(at + 1..at + 1, value[..length].iter().copied());
             }
             _ => {
-                text.splice(at..at, PIECES[random.below(PIECES.len())].bytes());
+                text.splice(at..at, PIECES[random.usize(..PIECES.len())].bytes());
             }
         }
     }
@@ -150,13 +134,13 @@ fn ends_in_comment(text: &[u8]) -> bool {
 #[test]
 fn no_mutation_makes_a_change_a_read() {
     let seed = std::env::var("ROUTER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed);
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let corpus = corpus();
     assert!(corpus.len() >= 220);
     let router = Router::new(Dialect::Postgres, Limits::default(), Vec::new());
     let catalog = Catalog::unknown();
     for round in 0..20_000 {
-        let mut text = corpus[random.below(corpus.len())].clone();
+        let mut text = corpus[random.usize(..corpus.len())].clone();
         mutate(&mut random, &mut text, &corpus);
         let outcome = catch_unwind(AssertUnwindSafe(|| check(&router, &catalog, &text)));
         assert!(outcome.is_ok(), "seed {seed}, round {round}: {:?}", String::from_utf8_lossy(&text));

@@ -146,6 +146,18 @@ impl<P: Protocol> Directory<P> {
         Some(ready)
     }
 
+    /// Makes ready what proofs are checked against. A password takes some milliseconds: nobody who signs in should
+    /// wait for that, nor learn by it who is known. Takes that long for each user whose secret is new.
+    pub fn prepare_verifiers(&self) {
+        let snapshot = self.snapshot();
+        for user in snapshot.users.keys() {
+            if self.generation() != snapshot.generation {
+                return;
+            }
+            self.verifier(user);
+        }
+    }
+
     /// What serves `user` on `database`; `flavour` as in a `Greeting`.
     ///
     /// # Errors
@@ -213,14 +225,20 @@ impl<P: Protocol> Edition<P> {
             true => None,
             false => StatementLog::start(&snapshot.general.statement_log, log, metrics),
         };
-        Ok(Self {
-            snapshot,
-            clusters,
-            tracer,
-            statement_log,
-            services: Mutex::default(),
-            verifiers: Mutex::default(),
-        })
+        let verifiers =
+            Mutex::new(before.map(|before| before.verifiers_under(&snapshot)).unwrap_or_default());
+        Ok(Self { snapshot, clusters, tracer, statement_log, services: Mutex::default(), verifiers })
+    }
+
+    /// The verifiers that hold under another configuration as well.
+    fn verifiers_under(&self, snapshot: &Snapshot) -> HashMap<String, Arc<Verifier>> {
+        if self.snapshot.listen.auth != snapshot.listen.auth {
+            return HashMap::new();
+        }
+        let secret = |of: &Snapshot, user: &str| of.users.get(user).map(|user| user.credential.clone());
+        let ready = self.verifiers.lock();
+        let same = ready.iter().filter(|(user, _)| secret(&self.snapshot, user) == secret(snapshot, user));
+        same.map(|(user, verifier)| (user.clone(), Arc::clone(verifier))).collect()
     }
 
     fn service(
@@ -260,4 +278,41 @@ fn verifier<P: Protocol>(user: &UserConfig, snapshot: &Snapshot, mock_secret: &[
         _ => auth_method(snapshot.listen.auth),
     };
     P::verifier(method, known, &user.name, mock_secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::postgres::Postgres;
+    use std::path::Path;
+
+    fn snapshot(generation: u64, auth: &str, password: &str) -> Arc<Snapshot> {
+        let text = format!(
+            "[listen]\npostgres = \"127.0.0.1:0\"\nauth = \"{auth}\"\n\
+             [clusters.main]\nengine = \"postgres\"\n[[clusters.main.endpoints]]\naddress = \"127.0.0.1:1\"\n\
+             [databases.app]\ncluster = \"main\"\n\
+             [users.one]\npassword = \"{password}\"\n[users.two]\npassword = \"same\"\n"
+        );
+        let read = config::load_str(&text, Path::new(""), &|_| None).expect("it is right");
+        Arc::new(Snapshot { generation, ..read })
+    }
+
+    // Clusters are watched by tasks.
+    #[tokio::test]
+    async fn a_reload_keeps_the_verifiers_of_secrets_that_stay() {
+        let (metrics, latches) = (Arc::default(), Arc::default());
+        let first = snapshot(1, "scram-sha-256", "old");
+        let directory: Directory<Postgres> =
+            Directory::start(Trade::POSTGRES, first, metrics, latches).expect("there is randomness");
+        directory.prepare_verifiers();
+        let verifiers = || ["one", "two"].map(|user| directory.verifier(user).expect("it is known"));
+        let before = verifiers();
+        directory.apply(snapshot(2, "scram-sha-256", "new")).expect("it is right");
+        let after = verifiers();
+        assert!(!Arc::ptr_eq(&before[0], &after[0]), "a password that was changed still holds");
+        assert!(Arc::ptr_eq(&before[1], &after[1]));
+        directory.apply(snapshot(3, "md5", "new")).expect("it is right");
+        assert!(!Arc::ptr_eq(&after[1], &verifiers()[1]), "a method that was changed still holds");
+        assert!(directory.verifier("nobody").is_none());
+    }
 }

@@ -17,7 +17,7 @@ use integration::http::Samples;
 use integration::mysql::{self, Make, Session};
 use integration::paths::{Scratch, postgres_program};
 use integration::process::Process;
-use integration::{Cluster, Config, Options, PASSWORD, Proxy, Server, Wire, keeper, until};
+use integration::{Cluster, Config, Options, PASSWORD, Proxy, Server, Wire, keeper};
 
 /// Transactions a second that the load offers, and how long it lasts at most.
 const RATE: u32 = 300;
@@ -155,9 +155,7 @@ impl Mysql {
         let rows: Vec<String> = (1..=10_000).map(|n| format!("({n}, 'item {n}', 1000)")).collect();
         cluster.prepare(&format!("INSERT INTO shop_items VALUES {}", rows.join(",")));
         let proxy = Proxy::start(Config::of_mysql(&cluster));
-        until("the cluster is served", Duration::from_secs(60), || {
-            (proxy.http("/ready").0 == 200).then_some(())
-        });
+        proxy.await_ready();
         let admins = cluster.servers().map(mysql::Server::admin).collect();
         (Self { admins, load: Vec::new(), over: Arc::default(), cluster }, proxy)
     }

@@ -69,6 +69,18 @@ fn bytes_in_clear_ahead_of_the_handshake_end_the_connection() {
     is_served(stage, "sslmode=require", true);
 }
 
+#[test]
+fn a_handshake_that_does_not_come_is_given_up() {
+    let stage = requiring();
+    let mut wire = Wire::connect(stage.proxy.port()).expect("the proxy accepts");
+    wire.send(&frame::ssl_request()).expect("it is open");
+    assert_eq!(wire.read_bytes(1).expect("an answer"), b"S");
+    // The beginning of a ClientHello, and no more.
+    wire.send(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).expect("it is open");
+    assert!(wire.ends_within(std::time::Duration::from_secs(30)), "a handshake may take for ever");
+    is_served(stage, "sslmode=require", true);
+}
+
 /// What the proxy says to a StartupMessage in TLS that nobody asked for.
 fn directly(stage: &Stage, arguments: &[&str]) -> String {
     let program = in_path("openssl").expect("no openssl: apt-get install -y openssl");

@@ -7,9 +7,9 @@ use std::time::Duration;
 use integration::config::Endpoint;
 use integration::paths::{Scratch, hand_over};
 use integration::wire::Error;
-use integration::{Cluster, Config, Link, Proxy, until};
+use integration::{Cluster, Config, Linked, Login, PASSWORD, Proxy, Wire, until};
 
-use crate::{await_ready, papers};
+use crate::papers;
 
 /// A proxy in front of a database, told to reach it at `host` and to check `tls`.
 fn towards(cluster: &Cluster, host: &str, tls: &str) -> Proxy {
@@ -38,9 +38,21 @@ fn encrypted() -> Cluster {
 /// Whether the database sees the proxy's sessions encrypted.
 #[track_caller]
 fn is_served(proxy: &Proxy, encrypted: bool) {
-    await_ready(proxy);
+    proxy.await_ready();
     let ssl = proxy.session().value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
     assert_eq!(ssl == "t", encrypted);
+}
+
+#[test]
+fn that_ask_for_a_password_in_clear() {
+    let cluster = encrypted();
+    let mut config = Config::of(&cluster);
+    config.users.push(("plain".to_owned(), PASSWORD.to_owned()));
+    config.extra = "\n[clusters.main.tls]\nmode = \"require\"\n".to_owned();
+    let proxy = Proxy::start(config);
+    let login = Login::new(proxy.port(), "plain", PASSWORD, "app");
+    let mut session = Wire::login(&login).expect("what is in clear is in TLS");
+    assert_eq!(session.value("SELECT current_user"), "plain");
 }
 
 /// Clients are told that there is no database, operators why.
@@ -116,11 +128,10 @@ fn whose_authority_is_renewed() {
 #[test]
 fn that_read_slowly_get_requests_whole() {
     let cluster = encrypted();
-    let link = Link::to(cluster.primary.port());
-    let mut config = Config::over(vec![Endpoint::auto(link.address())]);
-    config.extra = "\n[clusters.main.tls]\nmode = \"require\"\n".to_owned();
-    let proxy = Proxy::start(config);
-    await_ready(&proxy);
+    let Linked { proxy, link, .. } = &Linked::over(cluster, |mut config| {
+        config.extra = "\n[clusters.main.tls]\nmode = \"require\"\n".to_owned();
+        config
+    });
     let mut session = proxy.session();
     // The socket is full for most of the time, so what TLS has taken and not sent is the end of the request, too.
     link.drip(65_536, Duration::from_millis(1));

@@ -86,7 +86,7 @@ fn what_the_socket_did_not_take_comes_by_itself() {
     config.listen = "auth = \"trust\"\n".to_owned();
     stage.proxy.terminate(Duration::from_secs(20)).expect("it ends");
     stage.proxy = integration::Proxy::start(config);
-    crate::await_ready(&stage.proxy);
+    stage.proxy.await_ready();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         // How much the sockets take is the kernel's affair: first roughly, then in small steps beyond it.

@@ -9,10 +9,9 @@ mod renewed;
 mod tunnel;
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use integration::paths::postgres_program;
-use integration::{Cluster, Config, PASSWORD, Proxy, Stage, until};
+use integration::{Cluster, Config, PASSWORD, Proxy, Stage};
 
 /// A cluster of one, and a proxy that offers TLS with a certificate and its key.
 fn stage(mode: &str, cert: &std::path::Path, key: &std::path::Path) -> Stage {
@@ -23,12 +22,8 @@ fn stage(mode: &str, cert: &std::path::Path, key: &std::path::Path) -> Stage {
     let mut config = Config::of(&cluster);
     config.extra = tls;
     let proxy = Proxy::start(config);
-    await_ready(&proxy);
+    proxy.await_ready();
     Stage { proxy, cluster }
-}
-
-fn await_ready(proxy: &Proxy) {
-    until("it is ready", Duration::from_secs(60), || (proxy.http("/ready").0 == 200).then_some(()));
 }
 
 /// What psql shows, or what it complains of, when it signs in with these parameters.

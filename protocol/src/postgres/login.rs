@@ -367,4 +367,4 @@ fn violation(text: &'static str) -> Fault {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

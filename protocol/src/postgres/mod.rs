@@ -6,6 +6,8 @@
 mod by_name;
 mod commands;
 mod dial;
+#[cfg(test)]
+mod fixtures;
 mod frame;
 mod intake;
 mod login;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::handshake::{AuthMethod, Blame, Credential, Login, LoginStep, LoginTerms, Verifier};
+use crate::postgres::fixtures::{framed, known, mutate, password, seeded, stored, terms};
 use crate::postgres::login::PgLogin;
-use crate::postgres::login::tests::{framed, known, mutate, password, seeded, stored, terms};
 use crate::postgres::startup::{cancel_request, new_key};
 use crate::tracker::Memory;
 use std::sync::Arc;

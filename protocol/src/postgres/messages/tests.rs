@@ -1,6 +1,6 @@
 use super::*;
 use crate::fault::Cause;
-use crate::postgres::login::tests::{framed, seeded};
+use crate::postgres::fixtures::{framed, seeded};
 
 fn bytes(append: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = b"before".to_vec();

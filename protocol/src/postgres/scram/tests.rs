@@ -1,5 +1,5 @@
 use super::*;
-use crate::postgres::login::tests::{mutate, seeded};
+use crate::postgres::fixtures::{mutate, seeded};
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 
 const EC256: &[u8] = include_bytes!("ec256.der");

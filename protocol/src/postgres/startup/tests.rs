@@ -1,5 +1,5 @@
 use super::*;
-use crate::postgres::login::tests::{mutate, seeded};
+use crate::postgres::fixtures::{mutate, seeded};
 
 /// A packet of this code.
 pub fn framed(code: u32, payload: &[u8]) -> Vec<u8> {
