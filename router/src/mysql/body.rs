@@ -89,9 +89,7 @@ fn begun(reading: &Reading<'_>, word: &[u8]) -> Option<Mention> {
         },
         7 if is_any(word, &[b"prepare", b"execute"]) => Some(Mention::of(Effects::UNKNOWN, None)),
         5 | 6 if is_any(word, &[b"alter", b"rename"]) => Some(Mention::of(Effects::DDL, None)),
-        4 | 5 | 6 | 7 if is_any(word, &[b"lock", b"flush", b"backup", b"handler"]) => {
-            mentions::held(word, &mut head)
-        }
+        4..=7 if is_any(word, &[b"lock", b"flush", b"backup", b"handler"]) => mentions::held(word, &mut head),
         _ => None,
     }
 }

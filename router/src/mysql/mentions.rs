@@ -82,9 +82,7 @@ impl<'a> Reading<'a> {
                 self.moved = true;
                 None
             }
-            4 | 5 | 6 | 7 if is_any(verb, &[b"lock", b"flush", b"backup", b"handler"]) => {
-                held(verb, &mut head)
-            }
+            4..=7 if is_any(verb, &[b"lock", b"flush", b"backup", b"handler"]) => held(verb, &mut head),
             4 if is(verb, b"drop") => next_is(&mut head, b"prepare").then(|| dropped(&mut head)),
             6 if is(verb, b"unlock") => {
                 Some(lock(if next_is(&mut head, b"instance") { "instance" } else { "tables" }, true))
