@@ -154,6 +154,51 @@ fn every_pin_has_a_reason_and_ends(make: Make) {
     }
 }
 
+/// Variables that stand for one statement, or for a time: carried, or over when they are.
+fn odd_variables(make: Make) {
+    let stage = Stage::new(make, 0);
+    stage.cluster.prepare("CREATE TABLE odd (id int auto_increment primary key, n int)");
+    for prepared in [false, true] {
+        let run = |session: &mut Session, sql: &str| {
+            if prepared { session.execute(sql, &[]) } else { session.query(sql) }
+        };
+        let (mut one, mut two) = (stage.session(), stage.session());
+        // The time is a value like any other.
+        run(&mut one, "SET timestamp = 1000").ok();
+        stage.await_no_pin("a time");
+        for _ in 0..4 {
+            assert_eq!(run(&mut one, "SELECT unix_timestamp()").value(), "1000");
+            assert_eq!(run(&mut two, "SELECT unix_timestamp() > 1000000").value(), "1");
+        }
+        // One that stands still although it is nearly now.
+        run(&mut one, "SET timestamp = unix_timestamp(sysdate())").ok();
+        let now = run(&mut one, "SELECT unix_timestamp()").value();
+        until("time goes on", PATIENCE, || {
+            (run(&mut two, "SELECT unix_timestamp()").value() > now).then_some(())
+        });
+        assert_eq!(run(&mut one, "SELECT unix_timestamp()").value(), now);
+        run(&mut one, "SET timestamp = DEFAULT").ok();
+        stage.await_no_pin("the usual time");
+        until("time goes on again", PATIENCE, || {
+            (run(&mut one, "SELECT unix_timestamp()").value() > now).then_some(())
+        });
+        // A number is used up by the row that gets it.
+        let wanted = if prepared { 200 } else { 100 };
+        run(&mut one, &format!("SET insert_id = {wanted}")).ok();
+        stage.await_pinned("unknown_effect", 1);
+        assert_ne!(run(&mut two, "INSERT INTO odd (n) VALUES (1)").ok().insert_id, wanted);
+        assert_eq!(run(&mut one, "INSERT INTO odd (n) VALUES (2)").ok().insert_id, wanted);
+        stage.await_no_pin("a number for a row");
+        assert!(run(&mut two, "INSERT INTO odd (n) VALUES (3)").ok().insert_id > wanted);
+    }
+    // What nobody can read back stays where it is.
+    let mut seeded = stage.session();
+    seeded.query("SET rand_seed1 = 1, rand_seed2 = 2").ok();
+    stage.await_pinned("unknown_effect", 1);
+    drop(seeded);
+    stage.await_no_pin("seeds");
+}
+
 /// The same by prepared statements, where the database can prepare them.
 fn pins_of_prepared_statements(make: Make) {
     let stage = Stage::new(make, 0);
@@ -273,6 +318,7 @@ macro_rules! on_both {
 
 on_both! {
     every_pin_has_a_reason_and_ends
+    odd_variables
     pins_of_prepared_statements
     user_variables_are_carried
     what_no_statement_names

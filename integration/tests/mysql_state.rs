@@ -62,6 +62,7 @@ fn look(session: &mut Session) -> BTreeMap<String, String> {
         "SELECT @a",
         "SELECT @b",
         "SELECT @c",
+        "SELECT unix_timestamp() < 5000",
         "SELECT database()",
         "SELECT last_insert_id()",
         "SELECT found_rows()",
@@ -96,7 +97,7 @@ fn look(session: &mut Session) -> BTreeMap<String, String> {
     seen
 }
 
-const ACTIONS: [&str; 57] = [
+const ACTIONS: [&str; 71] = [
     "SET @a = 5",
     "SET @b := 'text', @c = NULL",
     "SELECT 7 INTO @a",
@@ -155,6 +156,22 @@ const ACTIONS: [&str; 57] = [
     "INSERT INTO fires SELECT @a := 3",
     "SELECT concat(row_count(), found_rows())",
     "FLUSH TABLES",
+    // What no text tells: only the sources of what is called, fired and read do.
+    "SELECT takes()",
+    "UPDATE counted SET v = v WHERE id = 1 AND takes() = 1",
+    "CALL takes_too()",
+    "CALL hides()",
+    "INSERT INTO locked VALUES (1)",
+    "SELECT got FROM locking",
+    "INSERT INTO chosen VALUES (2)",
+    "INSERT INTO app.`chosen` SELECT chooses()",
+    "INSERT INTO tabled VALUES (1)",
+    "CALL tidy()",
+    // What is over by itself, or when it is said.
+    "SET timestamp = DEFAULT",
+    "SET insert_id = 4711",
+    "SET rand_seed1 = 1, rand_seed2 = 2",
+    "SET timestamp = unix_timestamp()",
 ];
 
 fn nothing_leaks(make: Make, seed: u64) {
@@ -173,10 +190,33 @@ fn nothing_leaks(make: Make, seed: u64) {
         .primary
         .sql("CREATE PROCEDURE app.leaves() BEGIN CREATE TEMPORARY TABLE IF NOT EXISTS app.mine (n int); SET @c = 3; SET time_zone = '+02:00'; END")
         .ok();
+    for made in [
+        "CREATE TABLE locked (n int)",
+        "CREATE TABLE chosen (n int)",
+        "CREATE TABLE tabled (n int)",
+        "CREATE FUNCTION takes() RETURNS int READS SQL DATA RETURN get_lock('mine', 1)",
+        "CREATE FUNCTION chooses() RETURNS int READS SQL DATA BEGIN SELECT 4 INTO @b; RETURN 4; END",
+        "CREATE PROCEDURE takes_too() SET @c = takes()",
+        "CREATE PROCEDURE hides() BEGIN PREPARE named FROM 'DO get_lock(''mine'', 1)'; EXECUTE named; END",
+        "CREATE PROCEDURE tidy() BEGIN CREATE TEMPORARY TABLE mine_too (n int); DROP TEMPORARY TABLE mine_too; END",
+        "CREATE TRIGGER locks_by BEFORE INSERT ON locked FOR EACH ROW DO get_lock('mine', NEW.n)",
+        "CREATE TRIGGER chooses_by BEFORE INSERT ON chosen FOR EACH ROW SELECT NEW.n INTO @a",
+        "CREATE TRIGGER tables_by BEFORE INSERT ON tabled FOR EACH ROW \
+            CREATE TEMPORARY TABLE IF NOT EXISTS app.mine (n int)",
+        "CREATE VIEW locking AS SELECT get_lock('mine', 1) AS got",
+    ] {
+        cluster.primary.sql(made).ok();
+    }
     cluster.settle();
     let fresh = |port: u16| Session::login(port, "app", PASSWORD, "app");
     let clean = look(&mut fresh(cluster.primary.port()).expect("a sign-in"));
-    let proxy = Proxy::start(Config::of_mysql(&cluster).raw("pool_size", "2").text("max_lag", "60s"));
+    let proxy = Proxy::start(
+        Config::of_mysql(&cluster)
+            .raw("pool_size", "2")
+            .text("max_lag", "60s")
+            // Who may read what routines and triggers do.
+            .text("probe_user", "admin"),
+    );
     until("clients are served", Duration::from_secs(30), || {
         let mut session = fresh(proxy.port()).ok()?;
         session.try_query("BEGIN").ok().filter(|reply| reply.error.is_none())

@@ -11,7 +11,8 @@ use hashbrown::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::closure::{Closure, Owner, Sources};
-use crate::{Effects, functions};
+use crate::mysql::{self, Body};
+use crate::{Effects, Mention, functions};
 
 type Map<V> = HashMap<Box<str>, V, RandomState>;
 type Set = HashSet<Box<str>, RandomState>;
@@ -79,6 +80,10 @@ pub struct Catalog {
     /// Names that make a text worth a second look although the lexer settled it.
     suspects: Set,
     closure: Arc<Closure>,
+    /// Routines of MySQL whose source is known, and that of all that they call.
+    readable: Set,
+    /// It holds every trigger that there is (MySQL).
+    has_triggers: bool,
     loaded: bool,
     /// No change of the schema was seen since.
     settled: bool,
@@ -100,7 +105,7 @@ impl Catalog {
     }
 
     /// The schema has changed: what is known of relations stays, because it can only make a verdict stricter, but
-    /// nobody knows what else they do. Where functions may have changed as well (`redefines`), none is known.
+    /// nobody knows what else they do. Where functions or triggers may have changed as well (`redefines`), none is known.
     #[must_use]
     pub fn doubted(&self, redefines: bool) -> Self {
         let functions = if redefines { Map::default() } else { self.functions.clone() };
@@ -111,6 +116,8 @@ impl Catalog {
             attributes: self.attributes.clone(),
             suspects: self.suspects.clone(),
             closure: Arc::clone(&self.closure),
+            readable: if redefines { Set::default() } else { self.readable.clone() },
+            has_triggers: self.has_triggers && !redefines,
             loaded: self.loaded && !redefines,
             settled: false,
             id: next_id(),
@@ -174,6 +181,37 @@ impl Catalog {
     /// Whether a statement may leave something behind by the relations that it names.
     pub(crate) fn has_touchy(&self) -> bool {
         !self.settled || !self.closure.is_empty()
+    }
+
+    /// What a text may leave behind by the names in it, and by which names of their own.
+    pub(crate) fn leaves(&self, text: &[u8]) -> Vec<Mention> {
+        let mut found: Vec<Mention> = Vec::new();
+        if self.closure.leaves_nothing() {
+            return found;
+        }
+        mysql::parts(text, |name| {
+            for mention in self.closure.leaves(name) {
+                if !found.contains(mention) {
+                    found.push(mention.clone());
+                }
+            }
+        });
+        found
+    }
+
+    /// Whether no relation leaves anything behind when it is read or written.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.closure.is_empty()
+    }
+
+    /// Whether everything is known that calling a routine of this name does (MySQL).
+    pub(crate) fn is_readable(&self, name: &str) -> bool {
+        self.readable.contains(name)
+    }
+
+    /// Whether whatever writes set off is known (MySQL).
+    pub const fn has_triggers(&self) -> bool {
+        self.has_triggers
     }
 
     /// What a statement that names this relation may leave behind.
@@ -262,16 +300,34 @@ impl CatalogBuilder {
         if reads { self } else { self.add_suspect(&name) }
     }
 
+    /// Adds what runs when a routine of MySQL is called, a view is read or written, or a table is written. A name counts
+    /// in whatever schema it stands; `schema` is where what it makes without a schema is made.
+    pub fn add_body(&mut self, owner: Owner, schema: &str, name: &str, text: &str, body: &Body) -> &mut Self {
+        let own = |mention: &Mention| {
+            let schema = mention.schema.clone().or_else(|| Some(schema.into()));
+            Mention { schema, ..mention.clone() }
+        };
+        let leaves = body.leaves.iter().map(own).collect();
+        self.sources.add_body(owner, &searchable(name), text.as_bytes(), body.effects, leaves);
+        self
+    }
+
+    /// Adds a routine of MySQL of which everything is known: its source was added, and those of all that it calls.
+    pub fn add_readable(&mut self, name: &str) -> &mut Self {
+        self.catalog.readable.insert(name.to_lowercase().into());
+        self
+    }
+
+    /// Every trigger that there is was added.
+    pub fn has_triggers(&mut self) -> &mut Self {
+        self.catalog.has_triggers = true;
+        self
+    }
+
     /// Adds a name that no text may have that is to run on a replica, in whatever case: a view over a function
     /// that writes.
     pub fn add_suspect(&mut self, name: &str) -> &mut Self {
-        let name = name.to_lowercase();
-        let is_part =
-            |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii();
-        // A name with other characters in it is known by its longest part.
-        let part = name.split(|letter| !is_part(letter)).max_by_key(|part| part.len()).unwrap_or_default();
-        let part = if part.is_empty() { "select" } else { part };
-        self.catalog.suspects.insert(part.into());
+        self.catalog.suspects.insert(searchable(name).into());
         self
     }
 
@@ -314,4 +370,13 @@ impl CatalogBuilder {
         self.catalog.closure = Arc::new(closure);
         Catalog { id: next_id(), ..self.catalog }
     }
+}
+
+/// A name as it can be found among the parts of a text: one with other characters in it by its longest part.
+fn searchable(name: &str) -> String {
+    let name = name.to_lowercase();
+    let is_part =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$') || !letter.is_ascii();
+    let part = name.split(|letter| !is_part(letter)).max_by_key(|part| part.len()).unwrap_or_default();
+    if part.is_empty() { "select".to_owned() } else { part.to_owned() }
 }

@@ -4,8 +4,8 @@
 //! without their schema and in lower case, so two of one name count as both. Built once a catalog, by going round until nothing
 //! changes: effects only grow.
 
-use crate::Effects;
 use crate::source::{self, Source};
+use crate::{Effects, Mention, mysql};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
@@ -26,6 +26,7 @@ struct Node {
     name: Box<str>,
     effects: Effects,
     mentions: Vec<Box<str>>,
+    leaves: Vec<Mention>,
 }
 
 /// The sources of one catalog.
@@ -48,10 +49,15 @@ pub(crate) struct Closure {
     pub(crate) writes: Touching,
     /// Settings with a dot in their name that some source sets.
     pub(crate) settings: Vec<Box<str>>,
+    /// By which names something is left, whichever way the name is mentioned (MySQL).
+    leaves: HashMap<Box<str>, Vec<Mention>, RandomState>,
 }
 
 /// How many settings of sources are asked for at most; more than this is hidden.
 const SETTINGS_MAX: usize = 1024;
+
+/// How many names of what it leaves one source hands on; more than this is nameless.
+const LEAVES_MAX: usize = 64;
 
 impl Sources {
     pub(crate) fn add(&mut self, owner: Owner, name: &str, text: &[u8]) {
@@ -71,13 +77,33 @@ impl Sources {
         {
             mentions.push(whole.to_ascii_lowercase().into_boxed_str());
         }
-        self.nodes.push(Node { owner, name: name.into(), effects, mentions });
+        self.nodes.push(Node { owner, name: name.into(), effects, mentions, leaves: Vec::new() });
+    }
+
+    /// A source of MySQL's, which was read by somebody else. `name` is in lower case.
+    pub(crate) fn add_body(
+        &mut self,
+        owner: Owner,
+        name: &str,
+        text: &[u8],
+        effects: Effects,
+        leaves: Vec<Mention>,
+    ) {
+        let mut mentions = HashSet::<Box<str>, RandomState>::default();
+        mysql::parts(text, |word| {
+            if word != name && !mentions.contains(word) {
+                mentions.insert(word.into());
+            }
+        });
+        let mentions = mentions.into_iter().collect();
+        self.nodes.push(Node { owner, name: name.into(), effects, mentions, leaves });
     }
 
     /// A function whose source cannot be read.
     pub(crate) fn add_known(&mut self, name: &str, effects: Effects) {
         let name = name.to_ascii_lowercase().into_boxed_str();
-        self.nodes.push(Node { owner: Owner::Function, name, effects, mentions: Vec::new() });
+        let (mentions, leaves) = (Vec::new(), Vec::new());
+        self.nodes.push(Node { owner: Owner::Function, name, effects, mentions, leaves });
     }
 
     pub(crate) fn close(mut self) -> Closure {
@@ -102,6 +128,7 @@ impl Sources {
                 *known |= effects;
             }
         }
+        closure.hand_on(&self.nodes);
         let hidden = self.settings.len() > SETTINGS_MAX;
         closure.settings = self.settings.into_iter().take(SETTINGS_MAX).collect();
         if hidden {
@@ -114,6 +141,41 @@ impl Sources {
 }
 
 impl Closure {
+    /// Names of what is left travel as effects do.
+    fn hand_on(&mut self, nodes: &[Node]) {
+        let mut changed = nodes.iter().any(|node| !node.leaves.is_empty());
+        while changed {
+            changed = false;
+            for node in nodes {
+                let mut leaves = self.leaves.get(&node.name).cloned().unwrap_or_default();
+                let before = leaves.len();
+                let inherited = node.mentions.iter().filter_map(|word| self.leaves.get(word)).flatten();
+                for mention in node.leaves.iter().chain(inherited) {
+                    let full = leaves.len() >= LEAVES_MAX;
+                    let mention =
+                        if full { Mention { name: None, ..mention.clone() } } else { mention.clone() };
+                    if !leaves.contains(&mention) {
+                        leaves.push(mention);
+                    }
+                }
+                if leaves.len() > before {
+                    changed = true;
+                    self.leaves.insert(node.name.clone(), leaves);
+                }
+            }
+        }
+    }
+
+    /// What is left by name where this is mentioned.
+    pub(crate) fn leaves(&self, name: &str) -> &[Mention] {
+        self.leaves.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether nothing leaves anything by a name that is known.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
     fn map(&mut self, owner: Owner) -> &mut Touching {
         match owner {
             Owner::Function => &mut self.calls,

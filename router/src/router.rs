@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::catalog::Catalog;
 use crate::lexer::Lexer;
 use crate::memory::Memory;
 use crate::names::{self, Suspicion};
@@ -104,11 +105,12 @@ impl Router {
         let doubt = self.doubt(text, &plan, context);
         let settled = matches!(doubt, Doubt::None);
         let mut route = Self::resolve(&plan, doubt, context);
-        // What MySQL's statements leave behind by what they touch, its own trackers tell.
-        if self.dialect == Dialect::Postgres {
-            touch::add(text, &plan, context.catalog, &mut route.effects);
+        match self.dialect {
+            Dialect::Postgres => touch::add(text, &plan, context.catalog, &mut route.effects),
+            Dialect::Mysql => touch::add_mysql(text, &plan, lexing, context.catalog, &mut route.effects),
         }
-        if let Some(shape) = shape.as_ref().filter(|_| settled && route.effects.is_empty()) {
+        let plain = settled && route.effects.is_empty() && plan.effects.is_empty();
+        if let Some(shape) = shape.as_ref().filter(|_| plain) {
             let wanted = self.memory.wants_digests();
             let digest = if wanted { digest::number(text, self.dialect, lexing) } else { 0 };
             self.memory.keep_shape(shape, Plan { digest, ..plan.clone() });
@@ -171,11 +173,26 @@ impl Router {
         plan
     }
 
-    /// What the text names of the things that it leaves in its session; `None` where the database lists them all.
-    pub fn mentions(&self, text: &[u8], lexing: Lexing) -> Option<Vec<Mention>> {
+    /// What the text names of the things that it leaves in its session, and what it may leave by the routines,
+    /// triggers and views in it; `None` where the database lists them all. `effects` are those of its route.
+    pub fn mentions(
+        &self,
+        text: &[u8],
+        lexing: Lexing,
+        catalog: &Catalog,
+        effects: Effects,
+    ) -> Option<Vec<Mention>> {
         match self.dialect {
             Dialect::Postgres => None,
-            Dialect::Mysql => Some(mysql::mentions(text, lexing)),
+            Dialect::Mysql => {
+                let mut mentions = mysql::mentions(text, lexing);
+                if !effects.intersects(Effects::UNKNOWN | Effects::DDL) {
+                    // What it calls is known, and renames nothing but what is told below.
+                    mentions.retain(|mention| mention.what != Effects::DDL);
+                }
+                mentions.extend(catalog.leaves(text));
+                Some(mentions)
+            }
         }
     }
 
@@ -189,9 +206,11 @@ impl Router {
     /// may be a read and the catalog suspects some name.
     pub fn decide(&self, text: &[u8], plan: &Plan, context: &Context<'_>) -> Route {
         let mut route = Self::resolve(plan, self.doubt(text, plan, context), context);
-        // What MySQL's statements leave behind by what they touch, its own trackers tell.
-        if self.dialect == Dialect::Postgres {
-            touch::add(text, plan, context.catalog, &mut route.effects);
+        match self.dialect {
+            Dialect::Postgres => touch::add(text, plan, context.catalog, &mut route.effects),
+            Dialect::Mysql => {
+                touch::add_mysql(text, plan, Lexing::TRUSTED, context.catalog, &mut route.effects);
+            }
         }
         route
     }

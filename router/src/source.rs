@@ -75,9 +75,12 @@ pub(crate) fn words(text: &[u8], mut visit: impl FnMut(&str)) {
     }
 }
 
-/// Whether a change of the schema may be one of functions: of what calling one by its name does.
+/// Whether a change of the schema may be one of functions, of what calling one by its name does; or of what a
+/// relation of a name sets off.
 pub fn redefines(text: &[u8]) -> bool {
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 14] = [
+        "trigger",
+        "rename",
         "function",
         "procedure",
         "routine",

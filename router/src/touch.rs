@@ -6,7 +6,7 @@
 use crate::catalog::{Catalog, Judgement};
 use crate::lexer::{Lexer, Token};
 use crate::words::{Folded, is};
-use crate::{Effects, Kind, Plan, Reason, source};
+use crate::{Effects, Kind, Lexing, Plan, Reason, mysql, source};
 
 /// Adds to `effects` what the names in `text` may leave behind.
 pub(crate) fn add(text: &[u8], plan: &Plan, catalog: &Catalog, effects: &mut Effects) {
@@ -30,6 +30,26 @@ pub(crate) fn add(text: &[u8], plan: &Plan, catalog: &Catalog, effects: &mut Eff
         if let Some(name) = Folded::word(name).text() {
             *effects |= catalog.touched(name, !plan.may_read());
         }
+    }
+}
+
+/// The same for MySQL: what the catalog knows of routines, triggers and views takes the place of not knowing. What the
+/// session's own trackers tell need not be known.
+pub(crate) fn add_mysql(text: &[u8], plan: &Plan, lexing: Lexing, catalog: &Catalog, effects: &mut Effects) {
+    if plan.kind.is_transaction_control()
+        || matches!(plan.reason, Reason::Empty | Reason::Ddl | Reason::Session)
+    {
+        return;
+    }
+    if effects.contains(Effects::UNKNOWN)
+        && let Some(routines) = mysql::routines(text, plan, lexing)
+        && routines.iter().all(|routine| catalog.is_readable(&routine.name))
+    {
+        let called = routines.iter().map(|routine| catalog.called(&routine.name));
+        *effects = called.fold(effects.without(Effects::UNKNOWN), |sum, found| sum | found);
+    }
+    if !catalog.is_quiet() {
+        mysql::parts(text, |name| *effects |= catalog.touched(name, !plan.may_read()));
     }
 }
 

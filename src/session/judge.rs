@@ -32,7 +32,7 @@ pub(super) struct Judgement {
     pub(super) heard: Vec<String>,
     /// What its statements name of what they leave in the session, where the database does not list it.
     pub(super) mentions: Option<Vec<Mention>>,
-    /// Whether it may write, and set off what its text does not tell.
+    /// Whether it may write, and set off what neither its text nor the catalog tells.
     pub(super) writes: bool,
     /// Whether it may change what functions do.
     pub(super) redefines: bool,
@@ -193,9 +193,10 @@ pub(super) fn judge<P: Protocol>(
             judgement.digest.add(service.router.digest(text, lexing, &plan), &plan);
         }
         judgement.may_use_sequence |= may_use_sequence(&plan, text);
-        judgement.writes |= matches!(plan.reason, Reason::Write | Reason::WriteInQuery);
+        judgement.writes |=
+            matches!(plan.reason, Reason::Write | Reason::WriteInQuery) && !catalog.has_triggers();
         if kept::reads(route.effects)
-            && let Some(mentions) = service.router.mentions(text, lexing)
+            && let Some(mentions) = service.router.mentions(text, lexing, &catalog, route.effects)
         {
             judgement.mentions.get_or_insert_default().extend(mentions);
         }

@@ -43,9 +43,8 @@ const IDLE: [&str; 12] = [
 
 /// Values that stand for one statement, or that decide what we are told: no other backend can be
 /// given them, so the session stays where they are.
-const ODD: [&str; 15] = [
-    "timestamp",
-    "insert_id",
+const ODD: [&str; 14] = [
+    INSERT_ID,
     "rand_seed1",
     "rand_seed2",
     "gtid_seq_no",
@@ -60,6 +59,20 @@ const ODD: [&str; 15] = [
     "session_track_gtids",
     "debug_dbug",
 ];
+
+/// The next row that is given a number is given this one.
+const INSERT_ID: &str = "insert_id";
+
+/// Whether an odd variable is by this value as if it had never been set.
+fn is_back(name: &str, value: &[u8]) -> bool {
+    match name {
+        "gtid_next" => value == b"AUTOMATIC",
+        INSERT_ID | "gtid_seq_no" => value == b"0",
+        "pseudo_slave_mode" | "pseudo_replica_mode" => matches!(value, b"OFF" | b"0"),
+        // What happened meanwhile was not told.
+        _ => false,
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Prepared {
@@ -96,8 +109,9 @@ pub struct MyMemory {
     pub(super) said: bool,
     /// Something changed that no packet has told yet.
     pub(super) untold: bool,
-    /// Something is set that cannot be carried.
-    odd: bool,
+    /// Something is set that cannot be carried: these variables, and what has no name that could be kept.
+    odd: Vec<&'static str>,
+    nameless: bool,
 }
 
 impl MyMemory {
@@ -129,7 +143,8 @@ impl MyMemory {
             something: false,
             said: false,
             untold: false,
-            odd: false,
+            odd: Vec::new(),
+            nameless: false,
         }
     }
 
@@ -170,16 +185,21 @@ impl MyMemory {
     /// Takes note of one change that the database told. Returns whether it must be looked at.
     pub(super) fn told(&mut self, change: Changed<'_>) -> bool {
         match change {
-            Changed::Variable(name, _) => {
+            Changed::Variable(name, value) => {
                 let Ok(name) = std::str::from_utf8(name) else {
-                    self.odd = true;
+                    self.nameless = true;
                     return true;
                 };
                 if IDLE.contains(&name) {
                     return name == "character_set_connection";
                 }
-                if ODD.contains(&name) || self.changed.len() >= CHANGED_MAX {
-                    self.odd = true;
+                if let Some(odd) = ODD.into_iter().find(|odd| *odd == name) {
+                    self.odd.retain(|have| *have != odd);
+                    if !is_back(odd, value) {
+                        self.odd.push(odd);
+                    }
+                } else if self.changed.len() >= CHANGED_MAX {
+                    self.nameless = true;
                 } else if !self.changed.iter().any(|have| **have == *name) {
                     self.changed.push(name.into());
                 }
@@ -188,7 +208,7 @@ impl MyMemory {
             Changed::Schema(name) => {
                 match std::str::from_utf8(name) {
                     Ok(name) => self.schema = Some(name.into()),
-                    Err(_) => self.odd = true,
+                    Err(_) => self.nameless = true,
                 }
                 true
             }
@@ -198,6 +218,13 @@ impl MyMemory {
             }
             Changed::Characteristics(_) | Changed::Transaction(_) | Changed::Written(_) => false,
         }
+    }
+
+    /// A row was given a number. Returns whether that was a number which had been set for it.
+    pub(super) fn numbered(&mut self) -> bool {
+        let before = self.odd.len();
+        self.odd.retain(|odd| *odd != INSERT_ID);
+        self.odd.len() < before
     }
 
     /// COM_SET_OPTION has been obeyed.
@@ -269,7 +296,7 @@ impl crate::tracker::Memory for MyMemory {
             Some(schema) => pairs.push((SCHEMA.into(), schema.clone())),
             None => {}
         }
-        if self.odd {
+        if self.nameless || !self.odd.is_empty() {
             held = held.union(Held::UNKNOWN);
         }
         Inspection { settings: Settings::new(pairs), held, ..found }
@@ -296,8 +323,9 @@ impl crate::tracker::Memory for MyMemory {
         self.chores.clear();
         self.changed.clear();
         (self.schema, self.multi_statements) = (None, None);
-        (self.something, self.said, self.odd) = (false, false, false);
+        (self.something, self.said, self.nameless) = (false, false, false);
         self.untold = false;
+        self.odd.clear();
     }
 
     fn reported(&self) -> &[(String, String)] {

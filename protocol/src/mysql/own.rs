@@ -28,6 +28,9 @@ pub const COLLATION_ID: &str = "splitpool.collation_id";
 /// The fence that an application carries: there are no settings of one's own here, but variables.
 const TOKEN_VARIABLE: &str = "@splitpool_token";
 
+/// The time that statements are run at. Where nobody has set it, it goes on between two questions.
+const TIMESTAMP: &str = "timestamp";
+
 /// Makes the database tell what changes, and which transactions it commits: MariaDB by a variable, MySQL apart. A new
 /// connection has it told first of all.
 pub const fn track(is_mariadb: bool) -> &'static str {
@@ -93,11 +96,16 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
                 let _ = write!(text, "{}@@session.{}", if at == 0 { "" } else { ", " }, word(name));
             }
             query(&text, attributes, out);
+            let has_time = names.iter().any(|name| **name == *TIMESTAMP);
             reply.waits.push_back(Waits::Values(names));
             reply.ask_by_name(things, memory, out);
             let users = if memory.is_mariadb { USER_VARIABLES_MARIADB } else { USER_VARIABLES_MYSQL };
             query(users, attributes, out);
             reply.waits.push_back(Waits::UserVariables);
+            if has_time {
+                query("SELECT @@session.timestamp", attributes, out);
+                reply.waits.push_back(Waits::Time);
+            }
         }
     }
     reply
@@ -231,6 +239,8 @@ enum Waits {
     Locks(Vec<usize>),
     /// One row with how many user variables there are.
     UserVariables,
+    /// One row with the time, which was told among the values before.
+    Time,
     /// One row with the isolation of the session's transactions.
     Isolation,
 }
@@ -459,6 +469,13 @@ impl MyOwnReply {
                 self.outcome.inspection.sure = Held::USER_VARIABLE;
                 if all > carried {
                     held = Held::USER_VARIABLE;
+                }
+            }
+            Some(Waits::Time) => {
+                let now = next()?.unwrap_or_default();
+                let settings = &self.outcome.inspection.settings;
+                if settings.value(TIMESTAMP).is_none_or(|before| before.as_bytes() != now) {
+                    self.outcome.inspection.settings = settings.without(TIMESTAMP);
                 }
             }
             Some(Waits::Isolation) => {

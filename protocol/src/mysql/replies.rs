@@ -300,6 +300,7 @@ impl MyTracker {
         self.autocommit = done.status & status::AUTOCOMMIT != 0;
         if done.insert_id != 0 {
             (self.insert_id, memory.insert_id) = (done.insert_id, done.insert_id);
+            self.touched |= memory.numbered();
         }
         let (mut touched, mut explained, mut something) = (false, false, false);
         let mut told = Told::default();

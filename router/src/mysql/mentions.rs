@@ -26,7 +26,7 @@ pub struct Mention {
 }
 
 impl Mention {
-    fn of(what: Effects, name: Option<Box<str>>) -> Self {
+    pub(super) fn of(what: Effects, name: Option<Box<str>>) -> Self {
         Self { what, schema: None, name, gone: false }
     }
 
@@ -37,8 +37,7 @@ impl Mention {
 
 /// Reads a text, which may be several statements. Allocates for what it finds.
 pub fn mentions(text: &[u8], lexing: Lexing) -> Vec<Mention> {
-    let mut reading =
-        Reading { lexer: Lexer::new(text, lexing, Versioned::Code), found: Vec::new(), moved: false };
+    let mut reading = Reading::new(text, lexing);
     while let Some(token) = reading.lexer.token() {
         let goes_on = match token {
             Token::Semicolon => true,
@@ -62,14 +61,19 @@ pub fn mentions(text: &[u8], lexing: Lexing) -> Vec<Mention> {
     reading.found
 }
 
-struct Reading<'a> {
-    lexer: Lexer<'a>,
-    found: Vec<Mention>,
+/// A walk over a text.
+pub(super) struct Reading<'a> {
+    pub(super) lexer: Lexer<'a>,
+    pub(super) found: Vec<Mention>,
     /// Another schema was chosen in the same text.
     moved: bool,
 }
 
 impl<'a> Reading<'a> {
+    pub(super) fn new(text: &'a [u8], lexing: Lexing) -> Self {
+        Self { lexer: Lexer::new(text, lexing, Versioned::Code), found: Vec::new(), moved: false }
+    }
+
     /// Reads one statement behind its first word. False if what follows is not run now.
     fn statement(&mut self, verb: &[u8]) -> bool {
         let mut head = self.lexer.clone();
@@ -78,9 +82,8 @@ impl<'a> Reading<'a> {
                 self.moved = true;
                 None
             }
-            4 if is(verb, b"lock") => next_is(&mut head, b"instance").then(|| lock("instance", false)),
+            4..=7 if is_any(verb, &[b"lock", b"flush", b"backup", b"handler"]) => held(verb, &mut head),
             4 if is(verb, b"drop") => next_is(&mut head, b"prepare").then(|| dropped(&mut head)),
-            6 if is(verb, b"backup") => backup(&mut head),
             6 if is(verb, b"unlock") => {
                 Some(lock(if next_is(&mut head, b"instance") { "instance" } else { "tables" }, true))
             }
@@ -91,7 +94,6 @@ impl<'a> Reading<'a> {
                 Made::Other => None,
             },
             5 if is(verb, b"alter") => has_word(head, &[b"rename"]).then(|| Mention::of(Effects::DDL, None)),
-            5 if is(verb, b"flush") => has_word(head, &[b"lock", b"export"]).then(|| lock("tables", false)),
             7 if is(verb, b"prepare") => {
                 let prepared = Mention::of(Effects::SQL_PREPARE, name(&mut head).as_deref().map(lower));
                 if next_is(&mut head, b"from") && !is_plain_source(&mut head) {
@@ -103,7 +105,6 @@ impl<'a> Reading<'a> {
                 let hides = next_is(&mut head, b"immediate") && !is_plain_source(&mut head);
                 hides.then(|| Mention::of(Effects::UNKNOWN, None))
             }
-            7 if is(verb, b"handler") => handler(&mut head),
             10 if is(verb, b"deallocate") => next_is(&mut head, b"prepare").then(|| dropped(&mut head)),
             _ if is_any(
                 verb,
@@ -129,26 +130,35 @@ impl<'a> Reading<'a> {
             match token {
                 Token::Semicolon => return,
                 Token::Variable(name) => self.add(Effects::USER_VARIABLES, variable(name)),
-                Token::Open if is(before, b"get_lock") => {
-                    let name = literal_before_comma(self.lexer.clone());
-                    self.add(Effects::ADVISORY_LOCK, name);
-                }
-                Token::Open if takes_other_locks(before) => self.add(Effects::ADVISORY_LOCK, None),
+                Token::Open => self.add_lock(before),
                 _ => {}
             }
             before = if let Token::Word(word) = token { word } else { b"" };
         }
     }
 
+    /// A parenthesis opened behind this word.
+    pub(super) fn add_lock(&mut self, before: &[u8]) {
+        if is(before, b"get_lock") {
+            let name = literal_before_comma(self.lexer.clone());
+            self.add(Effects::ADVISORY_LOCK, name);
+        } else if takes_other_locks(before) {
+            self.add(Effects::ADVISORY_LOCK, None);
+        }
+    }
+
     fn add(&mut self, what: Effects, name: Option<Box<str>>) {
-        let mention = Mention::of(what, name);
+        self.add_mention(Mention::of(what, name));
+    }
+
+    pub(super) fn add_mention(&mut self, mention: Mention) {
         if !self.found.contains(&mention) {
             self.found.push(mention);
         }
     }
 
     /// `CREATE [OR REPLACE] TEMPORARY TABLE [IF NOT EXISTS] name`.
-    fn created(&self, head: &mut Lexer<'a>) -> Made {
+    pub(super) fn created(&self, head: &mut Lexer<'a>) -> Made {
         const BODIES: [&[u8]; 6] = [b"procedure", b"function", b"trigger", b"event", b"package", b"library"];
         const OBJECTS: [&[u8]; 8] =
             [b"table", b"view", b"index", b"database", b"schema", b"user", b"role", b"sequence"];
@@ -186,11 +196,21 @@ impl<'a> Reading<'a> {
 }
 
 /// What a CREATE makes.
-enum Made {
+pub(super) enum Made {
     /// Something with statements in it, to the end of the text.
     Body,
     Mention(Mention),
     Other,
+}
+
+/// What `LOCK`, `FLUSH`, `BACKUP` and `HANDLER` keep or end.
+pub(super) fn held(verb: &[u8], head: &mut Lexer<'_>) -> Option<Mention> {
+    match verb.len() {
+        4 => next_is(head, b"instance").then(|| lock("instance", false)),
+        5 => has_word(head.clone(), &[b"lock", b"export"]).then(|| lock("tables", false)),
+        6 => backup(head),
+        _ => handler(head),
+    }
 }
 
 fn lock(name: &str, gone: bool) -> Mention {
@@ -293,14 +313,14 @@ fn literal_before_comma(mut lexer: Lexer<'_>) -> Option<Box<str>> {
     (lexer.token()? == Token::Comma).then(|| name.into())
 }
 
-fn variable(name: &[u8]) -> Option<Box<str>> {
+pub(super) fn variable(name: &[u8]) -> Option<Box<str>> {
     let plain = name.iter().all(|c| c.is_ascii_alphanumeric() || b"_$.".contains(c));
     let name = std::str::from_utf8(name).ok()?;
     (plain && !name.is_empty() && name.len() <= NAME_MAX).then(|| name.to_ascii_lowercase().into())
 }
 
 /// The name that comes next, as it is written.
-fn name(lexer: &mut Lexer<'_>) -> Option<Box<str>> {
+pub(super) fn name(lexer: &mut Lexer<'_>) -> Option<Box<str>> {
     let name = match lexer.token()? {
         Token::Word(name) => name,
         Token::Quoted(name) if !name.iter().any(|byte| b"`\"".contains(byte)) => name,
@@ -311,7 +331,7 @@ fn name(lexer: &mut Lexer<'_>) -> Option<Box<str>> {
 }
 
 /// The name behind a dot, if there is a dot.
-fn dotted(lexer: &mut Lexer<'_>) -> Option<Option<Box<str>>> {
+pub(super) fn dotted(lexer: &mut Lexer<'_>) -> Option<Option<Box<str>>> {
     let mut ahead = lexer.clone();
     if ahead.token() != Some(Token::Dot) {
         return None;

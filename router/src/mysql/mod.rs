@@ -4,6 +4,7 @@
 //! the catalog knows every function that is not built in. A comment that only some versions run is read both ways,
 //! and the stricter reading counts.
 
+mod body;
 mod builtins;
 pub(crate) mod lexer;
 mod mentions;
@@ -15,39 +16,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::{Detail, Lexing, Name, Plan};
+use crate::words::{is, is_any};
+use crate::{Detail, Effects, Lexing, Name, Plan, Reason};
+pub use body::{Body, body};
 use lexer::{Lexer, Token, Versioned};
 pub use mentions::{Mention, mentions};
-
-/// What the body of a stored function tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Body {
-    /// Something in it writes, locks, or runs what cannot be read from here.
-    pub writes: bool,
-    /// It may change the state of the session that calls it.
-    pub may_set_state: bool,
-    /// The functions that it calls and that are not built in.
-    pub calls: Vec<Name>,
-}
-
-/// Reads the body of a stored function of MySQL or MariaDB, as `information_schema.ROUTINES` has it. `lexing` is
-/// that of the function's own `SQL_MODE`.
-pub fn body(text: &[u8], lexing: Lexing) -> Body {
-    let readings = [Versioned::Code, Versioned::Comment].map(|reading| {
-        let mut scan = scan::Scan::new(Lexer::new(text, lexing, reading), Some(Vec::new()));
-        scan.read_body();
-        scan
-    });
-    let mut body = Body { writes: !lexing.trusted, may_set_state: !lexing.trusted, calls: Vec::new() };
-    for scan in readings {
-        body.writes |= scan.found.danger.is_some() || scan.found.strange;
-        let effects = scan.found.effects.without(crate::Effects::LOCKS);
-        body.may_set_state |= !effects.is_empty() || scan.found.variable || scan.found.strange;
-        body.calls.extend(scan.names.unwrap_or_default());
-    }
-    body.writes |= body.may_set_state;
-    body
-}
 
 /// What a text tells.
 pub(crate) struct Told {
@@ -95,6 +68,65 @@ fn read(text: &[u8], lexing: Lexing, with_names: bool, reading: Versioned) -> (T
     plan.hint = lexer.hint;
     (Told { plan, needs_names }, lexer.versioned)
 }
+
+/// The routines that a statement calls and that are not built in, if nothing but them makes its effects unknown.
+pub(crate) fn routines(text: &[u8], plan: &Plan, lexing: Lexing) -> Option<Vec<Name>> {
+    let may = matches!(
+        plan.reason,
+        Reason::Write
+            | Reason::WriteInQuery
+            | Reason::Procedure
+            | Reason::Locking
+            | Reason::SelectInto
+            | Reason::UserVariable
+            | Reason::AdvisoryLock
+            | Reason::LastResult
+            | Reason::SideEffect
+    );
+    if !may || plan.statements != 1 || !lexing.trusted {
+        return None;
+    }
+    let mut lexer = Lexer::new(text, lexing, Versioned::Code);
+    let first = lexer.token();
+    let Some(Token::Word(verb)) = first else { return None };
+    const VERBS: [&[u8]; 8] =
+        [b"call", b"do", b"insert", b"update", b"delete", b"replace", b"select", b"with"];
+    if !is_any(verb, &VERBS) {
+        return None;
+    }
+    let procedure = is(verb, b"call").then(|| body::called(&mut lexer.clone()));
+    let mut scan = scan::Scan::new(Lexer::new(text, lexing, Versioned::Code), Some(Vec::new()));
+    scan.run();
+    let found = scan.found;
+    if found.strange || found.unbalanced || scan.lexer.versioned || found.effects.contains(Effects::UNKNOWN) {
+        return None;
+    }
+    let mut names = scan.names.unwrap_or_default();
+    if let Some(procedure) = procedure {
+        names.push(procedure?);
+    }
+    Some(names)
+}
+
+/// Visits every part of a text that may be a name, in lower case, wherever it stands: in quotes of whatever kind, in
+/// comments. Does not allocate for names of ASCII.
+pub(crate) fn parts(text: &[u8], mut visit: impl FnMut(&str)) {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..=0xff);
+    let mut buffer = [0; PART_MAX];
+    for part in text.split(|byte| !is_part(*byte)).filter(|part| !part.is_empty()) {
+        let Some(folded) = buffer.get_mut(..part.len()) else { continue };
+        folded.copy_from_slice(part);
+        folded.make_ascii_lowercase();
+        match std::str::from_utf8(folded) {
+            Ok(name) if name.is_ascii() => visit(name),
+            Ok(name) => visit(&name.to_lowercase()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Bytes of a name: 64 characters.
+const PART_MAX: usize = 256;
 
 /// Looks a read through for names that the catalog suspects, wherever they stand: in quotes of whatever kind, in
 /// comments. Does not allocate for names without capitals.

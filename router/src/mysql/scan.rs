@@ -265,7 +265,8 @@ impl<'a> Scan<'a> {
                     self.variable_into();
                 }
             }
-            4 if is(word, b"lock") => self.locks_rows(),
+            4 if is(word, b"lock") && self.precedes(b"in") => self.locks_rows(),
+            4 if is(word, b"lock") => self.danger(Reason::Locking),
             5 if is(word, b"share") && is(before, b"for") => self.locks_rows(),
             5 if is(word, b"value") && is_any(before, &[b"next", b"previous"]) => {
                 self.found.reads_last |= is(before, b"previous");
@@ -294,6 +295,11 @@ impl<'a> Scan<'a> {
             _ => {}
         }
         Last::Word(word)
+    }
+
+    /// Whether this word comes next.
+    fn precedes(&self, next: &[u8]) -> bool {
+        matches!(self.lexer.clone().token(), Some(Token::Word(word)) if is(word, next))
     }
 
     /// Whether a parenthesis comes next.
