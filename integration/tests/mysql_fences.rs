@@ -341,6 +341,81 @@ fn no_read_misses_its_write(make: Make) {
     assert!(pairs > 30, "{pairs}");
 }
 
+/// Replicas are asked once a minute; who waits for one is served by it as soon as it has the write.
+fn a_read_is_let_go_by_the_replica_itself(make: Make) {
+    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "50s"));
+    let waits = ["MASTER_GTID_WAIT('", "WAIT_FOR_EXECUTED_GTID_SET('"][usize::from(make == Make::MySql)];
+    for (round, replica) in stage.cluster.replicas.iter().enumerate() {
+        stage.cluster.settle();
+        stage.cluster.replicas.iter().for_each(integration::mysql::Server::pause_replay);
+        let mark = stage.cluster.mark();
+        let value = i32::try_from(round).expect("small") + 1;
+        let mut wires = [stage.wire(cap::DEPRECATE_EOF), stage.wire(0)];
+        for (key, wire) in (0..).zip(&mut wires) {
+            all(wire, &[update(key, value)]);
+        }
+        let reads = thread::scope(|scope| {
+            let reads: Vec<_> = (0..)
+                .zip(&mut wires)
+                .map(|(key, wire)| scope.spawn(move || read(wire, key, key % 2 == 0)))
+                .collect();
+            until("both replicas are waited for", PATIENCE, || {
+                (stage.cluster.servers_that_ran(waits, &mark) == ["replica1", "replica2"]).then_some(())
+            });
+            assert!(reads.iter().all(|read| !read.is_finished()));
+            replica.resume_replay();
+            reads.into_iter().map(|read| read.join().expect("a row")).collect::<Vec<_>>()
+        });
+        assert_eq!(reads, vec![(value.to_string(), replica.port().to_string()); 2]);
+        stage.cluster.replicas.iter().for_each(integration::mysql::Server::resume_replay);
+    }
+}
+
+/// What Splitpool has backends tell it for its own use, clients are told only if they ask.
+fn transactions_are_told_to_those_who_ask(make: Make) {
+    let stage = Stage::start(make, |config| config);
+    let ask = match make {
+        Make::MariaDb => "SET session_track_system_variables = 'autocommit,last_gtid'",
+        Make::MySql => "SET session_track_gtids = OWN_GTID",
+    };
+    let last = |position: String| position.rsplit(['-', ':']).next().unwrap_or_default().to_owned();
+    for abilities in [cap::SESSION_TRACK, cap::SESSION_TRACK | cap::DEPRECATE_EOF] {
+        let mut wire = stage.wire(abilities);
+        let wrote = |wire: &mut Wire, value: i32| {
+            let end = wire.query(&update(1, value)).end;
+            let number = last(stage.cluster.primary.position());
+            assert!(number.len() > 1, "{number} may be in any packet");
+            end.ends_with(number.as_bytes())
+        };
+        for round in 0..2 {
+            assert!(!wrote(&mut wire, 10 + round), "nobody asked");
+            assert_eq!(wire.query(ask).code(), 0);
+            assert!(wrote(&mut wire, 20 + round), "it was asked for");
+            assert_eq!(wire.simple(0x1f, &[]).expect("an answer").code(), 0);
+        }
+    }
+}
+
+#[test]
+fn mariadb_tells_those_who_ask() {
+    transactions_are_told_to_those_who_ask(Make::MariaDb);
+}
+
+#[test]
+fn mysql_tells_those_who_ask() {
+    transactions_are_told_to_those_who_ask(Make::MySql);
+}
+
+#[test]
+fn mariadb_lets_reads_go() {
+    a_read_is_let_go_by_the_replica_itself(Make::MariaDb);
+}
+
+#[test]
+fn mysql_lets_reads_go() {
+    a_read_is_let_go_by_the_replica_itself(Make::MySql);
+}
+
 #[test]
 fn mariadb_tells_every_kind_of_write() {
     every_kind_of_write_is_told(Make::MariaDb);
