@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use integration::mysql::wire::{Wire, cap};
-use integration::mysql::{Cluster, Make};
-use integration::{Config, Proxy, Raise, until};
+use integration::mysql::{Cluster, Make, Options};
+use integration::{Config, Proxy, Raise, holds, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,7 +28,11 @@ struct Stage {
 
 impl Stage {
     fn start(make: Make, configure: impl FnOnce(Config) -> Config) -> Self {
-        let cluster = Cluster::start(make, 2);
+        Self::with(make, &Options::default(), configure)
+    }
+
+    fn with(make: Make, options: &Options, configure: impl FnOnce(Config) -> Config) -> Self {
+        let cluster = Cluster::with(make, options);
         cluster.prepare("CREATE TABLE kv (k int PRIMARY KEY, v int)");
         cluster.prepare("CREATE TABLE other (k int PRIMARY KEY, v int)");
         let keys: Vec<String> = (0..64).map(|key| format!("({key}, 0)")).collect();
@@ -378,14 +382,15 @@ fn transactions_are_told_to_those_who_ask(make: Make) {
         Make::MariaDb => "SET session_track_system_variables = 'autocommit,last_gtid'",
         Make::MySql => "SET session_track_gtids = OWN_GTID",
     };
-    let last = |position: String| position.rsplit(['-', ':']).next().unwrap_or_default().to_owned();
+    let sign = match make {
+        Make::MariaDb => "last_gtid".to_owned(),
+        Make::MySql => stage.cluster.primary.value("SELECT @@server_uuid"),
+    };
     for abilities in [cap::SESSION_TRACK, cap::SESSION_TRACK | cap::DEPRECATE_EOF] {
         let mut wire = stage.wire(abilities);
         let wrote = |wire: &mut Wire, value: i32| {
             let end = wire.query(&update(1, value)).end;
-            let number = last(stage.cluster.primary.position());
-            assert!(number.len() > 1, "{number} may be in any packet");
-            end.ends_with(number.as_bytes())
+            end.windows(sign.len()).any(|bytes| bytes == sign.as_bytes())
         };
         for round in 0..2 {
             assert!(!wrote(&mut wire, 10 + round), "nobody asked");
@@ -394,6 +399,89 @@ fn transactions_are_told_to_those_who_ask(make: Make) {
             assert_eq!(wire.simple(0x1f, &[]).expect("an answer").code(), 0);
         }
     }
+}
+
+/// Who shortens the list of variables whose changes are told keeps its backend: others' settings would go unseen.
+fn a_shortened_list_stays_where_it_is(make: Make) {
+    let stage = Stage::start(make, |config| config.raw("pool_size", "2"));
+    if make == Make::MySql {
+        // With this right it can be seen that there are no user variables that bind the session.
+        stage.cluster.primary.sql("GRANT SELECT ON performance_schema.* TO app@'%'").ok();
+    }
+    for list in ["autocommit", ""] {
+        let mut one = stage.wire(cap::SESSION_TRACK);
+        assert_eq!(one.query(&format!("SET session_track_system_variables = '{list}'")).code(), 0);
+        holds("sessions that nothing can be carried of", PATIENCE, "1".to_owned(), || {
+            let metrics = stage.proxy.metrics();
+            metrics.sum("splitpool_pinned_sessions", &[("reason", "unknown_effect")]).to_string()
+        });
+        let mut two = stage.wire(cap::SESSION_TRACK);
+        assert_eq!(two.query("BEGIN").code(), 0);
+        assert_eq!(two.query("SELECT @@session_track_system_variables").value(), "*");
+        assert_eq!(two.query("COMMIT").code(), 0);
+        assert_eq!(one.query("SELECT @@session_track_system_variables").value(), list);
+        // Which it does to the end of its session.
+        assert_eq!(one.simple(0x1f, &[]).expect("an answer").code(), 0);
+        assert_eq!(one.query("SELECT @@session_track_system_variables").value(), "*");
+        drop((one, two));
+    }
+}
+
+/// Where a transaction does not prove those before it, the primary is asked how far it has come.
+fn a_replica_out_of_order_is_not_taken_at_its_word(make: Make) {
+    let settings = match make {
+        Make::MariaDb => vec![("slave_parallel_threads", "4".to_owned())],
+        Make::MySql => {
+            let workers = ("replica_parallel_workers", "4".to_owned());
+            vec![workers, ("replica_preserve_commit_order", "OFF".to_owned())]
+        }
+    };
+    let options = Options { settings, ..Options::default() };
+    let stage =
+        Stage::with(make, &options, |config| config.text("probe_interval", "1m").text("causal_wait", "20s"));
+    let mut told = false;
+    for value in 1..6 {
+        // With MariaDB two domains are out of order, one is not.
+        if make == Make::MariaDb && value == 3 {
+            assert!(told, "one domain alone is in order");
+            all(&mut stage.wire(0), &["SET gtid_domain_id = 7".into(), update(5, value)]);
+            told = false;
+        }
+        let mut wire = stage.wire(cap::DEPRECATE_EOF);
+        stage.cluster.settle();
+        let mark = stage.cluster.mark();
+        all(&mut wire, &[update(4, value)]);
+        stage.cluster.settle();
+        let (found, port) = read(&mut wire, 4, false);
+        assert_eq!(found, value.to_string());
+        assert!(stage.replicas.contains(&port));
+        told |= !stage.sampled_primary(&mark);
+        // What a replica was sampled at before the second domain began is still in order.
+        if make == Make::MariaDb && value == 3 {
+            told = false;
+        }
+    }
+    assert!(!told, "the primary was not asked");
+}
+
+#[test]
+fn mariadb_out_of_order() {
+    a_replica_out_of_order_is_not_taken_at_its_word(Make::MariaDb);
+}
+
+#[test]
+fn mysql_out_of_order() {
+    a_replica_out_of_order_is_not_taken_at_its_word(Make::MySql);
+}
+
+#[test]
+fn mariadb_keeps_a_shortened_list() {
+    a_shortened_list_stays_where_it_is(Make::MariaDb);
+}
+
+#[test]
+fn mysql_keeps_a_shortened_list() {
+    a_shortened_list_stays_where_it_is(Make::MySql);
 }
 
 #[test]
