@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use integration::mysql::wire::{Wire, cap};
-use integration::mysql::{Cluster, Make};
-use integration::{Config, Proxy, Raise, until};
+use integration::mysql::{Cluster, Make, Options};
+use integration::{Config, Proxy, Raise, holds, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,7 +28,11 @@ struct Stage {
 
 impl Stage {
     fn start(make: Make, configure: impl FnOnce(Config) -> Config) -> Self {
-        let cluster = Cluster::start(make, 2);
+        Self::with(make, &Options::default(), configure)
+    }
+
+    fn with(make: Make, options: &Options, configure: impl FnOnce(Config) -> Config) -> Self {
+        let cluster = Cluster::with(make, options);
         cluster.prepare("CREATE TABLE kv (k int PRIMARY KEY, v int)");
         cluster.prepare("CREATE TABLE other (k int PRIMARY KEY, v int)");
         let keys: Vec<String> = (0..64).map(|key| format!("({key}, 0)")).collect();
@@ -339,6 +343,165 @@ fn no_read_misses_its_write(make: Make) {
     println!("{}: {pairs} pairs", make.name());
     assert!(stale.is_empty(), "{stale:?}");
     assert!(pairs > 30, "{pairs}");
+}
+
+/// Replicas are asked once a minute; who waits for one is served by it as soon as it has the write.
+fn a_read_is_let_go_by_the_replica_itself(make: Make) {
+    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "50s"));
+    let waits = ["MASTER_GTID_WAIT('", "WAIT_FOR_EXECUTED_GTID_SET('"][usize::from(make == Make::MySql)];
+    for (round, replica) in stage.cluster.replicas.iter().enumerate() {
+        stage.cluster.settle();
+        stage.cluster.replicas.iter().for_each(integration::mysql::Server::pause_replay);
+        let mark = stage.cluster.mark();
+        let value = i32::try_from(round).expect("small") + 1;
+        let mut wires = [stage.wire(cap::DEPRECATE_EOF), stage.wire(0)];
+        for (key, wire) in (0..).zip(&mut wires) {
+            all(wire, &[update(key, value)]);
+        }
+        let reads = thread::scope(|scope| {
+            let reads: Vec<_> = (0..)
+                .zip(&mut wires)
+                .map(|(key, wire)| scope.spawn(move || read(wire, key, key % 2 == 0)))
+                .collect();
+            until("both replicas are waited for", PATIENCE, || {
+                (stage.cluster.servers_that_ran(waits, &mark) == ["replica1", "replica2"]).then_some(())
+            });
+            assert!(reads.iter().all(|read| !read.is_finished()));
+            replica.resume_replay();
+            reads.into_iter().map(|read| read.join().expect("a row")).collect::<Vec<_>>()
+        });
+        assert_eq!(reads, vec![(value.to_string(), replica.port().to_string()); 2]);
+        stage.cluster.replicas.iter().for_each(integration::mysql::Server::resume_replay);
+    }
+}
+
+/// What Splitpool has backends tell it for its own use, clients are told only if they ask.
+fn transactions_are_told_to_those_who_ask(make: Make) {
+    let stage = Stage::start(make, |config| config);
+    let ask = match make {
+        Make::MariaDb => "SET session_track_system_variables = 'autocommit,last_gtid'",
+        Make::MySql => "SET session_track_gtids = OWN_GTID",
+    };
+    let sign = match make {
+        Make::MariaDb => "last_gtid".to_owned(),
+        Make::MySql => stage.cluster.primary.value("SELECT @@server_uuid"),
+    };
+    for abilities in [cap::SESSION_TRACK, cap::SESSION_TRACK | cap::DEPRECATE_EOF] {
+        let mut wire = stage.wire(abilities);
+        let wrote = |wire: &mut Wire, value: i32| {
+            let end = wire.query(&update(1, value)).end;
+            end.windows(sign.len()).any(|bytes| bytes == sign.as_bytes())
+        };
+        for round in 0..2 {
+            assert!(!wrote(&mut wire, 10 + round), "nobody asked");
+            assert_eq!(wire.query(ask).code(), 0);
+            assert!(wrote(&mut wire, 20 + round), "it was asked for");
+            assert_eq!(wire.simple(0x1f, &[]).expect("an answer").code(), 0);
+        }
+    }
+}
+
+/// Who shortens the list of variables whose changes are told keeps its backend: others' settings would go unseen.
+fn a_shortened_list_stays_where_it_is(make: Make) {
+    let stage = Stage::start(make, |config| config.raw("pool_size", "2"));
+    if make == Make::MySql {
+        // With this right it can be seen that there are no user variables that bind the session.
+        stage.cluster.primary.sql("GRANT SELECT ON performance_schema.* TO app@'%'").ok();
+    }
+    for list in ["autocommit", ""] {
+        let mut one = stage.wire(cap::SESSION_TRACK);
+        assert_eq!(one.query(&format!("SET session_track_system_variables = '{list}'")).code(), 0);
+        holds("sessions that nothing can be carried of", PATIENCE, "1".to_owned(), || {
+            let metrics = stage.proxy.metrics();
+            metrics.sum("splitpool_pinned_sessions", &[("reason", "unknown_effect")]).to_string()
+        });
+        let mut two = stage.wire(cap::SESSION_TRACK);
+        assert_eq!(two.query("BEGIN").code(), 0);
+        assert_eq!(two.query("SELECT @@session_track_system_variables").value(), "*");
+        assert_eq!(two.query("COMMIT").code(), 0);
+        assert_eq!(one.query("SELECT @@session_track_system_variables").value(), list);
+        // Which it does to the end of its session.
+        assert_eq!(one.simple(0x1f, &[]).expect("an answer").code(), 0);
+        assert_eq!(one.query("SELECT @@session_track_system_variables").value(), "*");
+        drop((one, two));
+    }
+}
+
+/// Where a transaction does not prove those before it, the primary is asked how far it has come.
+fn a_replica_out_of_order_is_not_taken_at_its_word(make: Make) {
+    let settings = match make {
+        Make::MariaDb => vec![("slave_parallel_threads", "4".to_owned())],
+        Make::MySql => {
+            let workers = ("replica_parallel_workers", "4".to_owned());
+            vec![workers, ("replica_preserve_commit_order", "OFF".to_owned())]
+        }
+    };
+    let options = Options { settings, ..Options::default() };
+    let stage =
+        Stage::with(make, &options, |config| config.text("probe_interval", "1m").text("causal_wait", "20s"));
+    let mut told = false;
+    for value in 1..6 {
+        // With MariaDB two domains are out of order, one is not.
+        if make == Make::MariaDb && value == 3 {
+            assert!(told, "one domain alone is in order");
+            all(&mut stage.wire(0), &["SET gtid_domain_id = 7".into(), update(5, value)]);
+            told = false;
+        }
+        let mut wire = stage.wire(cap::DEPRECATE_EOF);
+        stage.cluster.settle();
+        let mark = stage.cluster.mark();
+        all(&mut wire, &[update(4, value)]);
+        stage.cluster.settle();
+        let (found, port) = read(&mut wire, 4, false);
+        assert_eq!(found, value.to_string());
+        assert!(stage.replicas.contains(&port));
+        told |= !stage.sampled_primary(&mark);
+        // What a replica was sampled at before the second domain began is still in order.
+        if make == Make::MariaDb && value == 3 {
+            told = false;
+        }
+    }
+    assert!(!told, "the primary was not asked");
+}
+
+#[test]
+fn mariadb_out_of_order() {
+    a_replica_out_of_order_is_not_taken_at_its_word(Make::MariaDb);
+}
+
+#[test]
+fn mysql_out_of_order() {
+    a_replica_out_of_order_is_not_taken_at_its_word(Make::MySql);
+}
+
+#[test]
+fn mariadb_keeps_a_shortened_list() {
+    a_shortened_list_stays_where_it_is(Make::MariaDb);
+}
+
+#[test]
+fn mysql_keeps_a_shortened_list() {
+    a_shortened_list_stays_where_it_is(Make::MySql);
+}
+
+#[test]
+fn mariadb_tells_those_who_ask() {
+    transactions_are_told_to_those_who_ask(Make::MariaDb);
+}
+
+#[test]
+fn mysql_tells_those_who_ask() {
+    transactions_are_told_to_those_who_ask(Make::MySql);
+}
+
+#[test]
+fn mariadb_lets_reads_go() {
+    a_read_is_let_go_by_the_replica_itself(Make::MariaDb);
+}
+
+#[test]
+fn mysql_lets_reads_go() {
+    a_read_is_let_go_by_the_replica_itself(Make::MySql);
 }
 
 #[test]

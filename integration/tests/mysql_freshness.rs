@@ -1,12 +1,14 @@
 //! What a session of MariaDB or MySQL reads after it wrote, while its replicas lag in every way they can.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use integration::mysql::{Cluster, Make, Session};
 use integration::{Config, PASSWORD, Proxy, Raise, until};
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Stage {
     proxy: Proxy,
@@ -91,8 +93,8 @@ fn pair(session: &mut Session, key: usize, value: usize, replicas: &BTreeSet<Str
     seen.pairs += 1;
 }
 
-/// Pairs in several sessions at a time, until `over`.
-fn pairs(stage: &Stage, over: &AtomicBool) -> Seen {
+/// Pairs in several sessions at a time, until `over`; `done` counts them meanwhile.
+fn pairs(stage: &Stage, over: &AtomicBool, done: &AtomicUsize) -> Seen {
     let replicas = stage.replica_ports();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..4)
@@ -106,6 +108,7 @@ fn pairs(stage: &Stage, over: &AtomicBool) -> Seen {
                         let key = worker * 16 + seen.pairs % 16;
                         let value = seen.pairs + 1;
                         pair(&mut session, key, value, replicas, &mut seen);
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     seen
                 })
@@ -125,13 +128,15 @@ fn pairs(stage: &Stage, over: &AtomicBool) -> Seen {
 fn own_writes_are_read_whatever_replicas_do(make: Make) {
     // Replicas far behind still count: only the session's own demand keeps reads off them.
     let stage = Stage::start(make, |config| config.text("max_lag", "60s"));
-    let over = AtomicBool::new(false);
+    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let seen = thread::scope(|scope| {
-        let running = scope.spawn(|| pairs(&stage, &over));
+        let running = scope.spawn(|| pairs(&stage, &over, &done));
         let _over = Raise(&over);
         let [one, two] = [&stage.cluster.replicas[0], &stage.cluster.replicas[1]];
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(6) {
+        // A busy machine takes longer for enough of them.
+        let enough = || done.load(Ordering::Relaxed) > 100 || begun.elapsed() > PATIENCE;
+        while begun.elapsed() < Duration::from_secs(6) || !enough() {
             one.pause_replay();
             thread::sleep(Duration::from_millis(300));
             two.pause_receiving();
@@ -184,7 +189,7 @@ fn nobody_goes_back_in_time(make: Make) {
         stage.cluster.replicas[0].delay_replay(1);
         let begun = Instant::now();
         let mut reads = 0;
-        while begun.elapsed() < Duration::from_secs(4) {
+        while begun.elapsed() < Duration::from_secs(4) || (reads <= 200 && begun.elapsed() < PATIENCE) {
             let mut session = stage.session();
             let mut last = 0;
             for _ in 0..50 {

@@ -252,7 +252,7 @@ impl<P: Protocol> Access<P> {
                     search.in_vain = true;
                 }
                 Choice::Sample { which, primary } => {
-                    ask_for_samples(&self.outlook, &lanes, which, primary);
+                    ask_for_samples(&self.outlook, &lanes, which, primary, need.freshness.written());
                     let end = *search.patience_ends.get_or_insert(now + lanes.policy.causal_wait);
                     // Sampled or out of time: the next choice decides.
                     let _ = timeout_at(end.min(need.deadline).into(), pulse.changed()).await;
@@ -278,11 +278,18 @@ fn roomiest<P: Protocol>(lanes: &[Arc<Lane<P>>], at: usize, others: u64) -> &Arc
     rest.find(|(_, lane)| has_room(lane)).map_or(&lanes[at], |(_, lane)| lane)
 }
 
-fn ask_for_samples<P: Protocol>(outlook: &Outlook, lanes: &Lanes<P>, which: u64, primary: bool) {
+/// Has endpoints sampled: replicas as soon as they have what a session has `written`, if that is known.
+fn ask_for_samples<P: Protocol>(
+    outlook: &Outlook,
+    lanes: &Lanes<P>,
+    which: u64,
+    primary: bool,
+    written: Option<&Gtid>,
+) {
     for (at, lane) in lanes.lanes.iter().enumerate() {
         let endpoint = &lane.door.endpoint;
         if which >> at & 1 == 1 || (primary && endpoint.id.0 == outlook.primary()) {
-            endpoint.sample_wanted.notify_one();
+            endpoint.want(written);
         }
     }
 }

@@ -117,6 +117,8 @@ pub struct Endpoint {
     pub(crate) replays: Mutex<History>,
     /// Somebody waits for a fresh sample.
     pub(crate) sample_wanted: Notify,
+    /// What those who wait want it to have first of all, if they can name it.
+    awaited: Mutex<Option<Gtid>>,
     /// Somebody saw a connection die.
     pub(crate) probe_wanted: Notify,
     /// Changes when whoever waits for one of its backends had better look elsewhere.
@@ -150,6 +152,7 @@ impl Endpoint {
             removed: AtomicBool::new(false),
             replays: Mutex::default(),
             sample_wanted: Notify::new(),
+            awaited: Mutex::new(None),
             probe_wanted: Notify::new(),
             setbacks: watch::Sender::new(0),
         }
@@ -231,6 +234,24 @@ impl Endpoint {
     /// Whether it was found to have a transaction, and with it those before it.
     pub fn is_known_to_have(&self, gtid: &Gtid) -> bool {
         self.has(gtid) == Some(true)
+    }
+
+    /// Somebody waits for a fresh sample, and for this transaction to be there if one is named. Of several the
+    /// earliest counts: who waits for a later one asks again.
+    pub(crate) fn want(&self, gtid: Option<&Gtid>) {
+        if let Some(gtid) = gtid {
+            let mut awaited = self.awaited.lock();
+            if awaited.as_ref().is_none_or(|before| gtid.is_before(before)) {
+                *awaited = Some(gtid.clone());
+            }
+        }
+        self.sample_wanted.notify_one();
+    }
+
+    /// What it is to have before it is sampled again, unless it has that already or never will be known to.
+    pub(crate) fn take_awaited(&self) -> Option<Gtid> {
+        let awaited = self.awaited.lock().take()?;
+        (self.has(&awaited) == Some(false)).then_some(awaited)
     }
 
     /// Whether it was sampled since; one that plays no part need not be.

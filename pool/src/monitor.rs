@@ -1,5 +1,6 @@
 //! Watches one endpoint: probes it at a pace, at once when somebody saw a connection die, and
-//! on demand while sessions wait for its position.
+//! on demand while sessions wait for its position. A replica that lacks a transaction for which
+//! sessions wait is asked to answer as soon as it has it.
 //!
 //! One question is under way at a time and serves all who wait. Reports go to the outlook;
 //! nothing is judged here. The task ends when it is dropped.
@@ -18,6 +19,9 @@ use tokio::time::{sleep_until, timeout};
 
 /// The least time between two questions, however many wait: a tokio timer's grain.
 const SAMPLE_GAP: Duration = Duration::from_millis(1);
+
+/// A replica is waited for this long at most before it is asked again: who comes meanwhile waits as long.
+const AWAIT_MAX: Duration = Duration::from_millis(20);
 
 /// The least time between two connects, however often a connection is seen to die.
 const RECONNECT_GAP: Duration = Duration::from_millis(100);
@@ -101,9 +105,11 @@ async fn follow(
 ) -> Report {
     // Endpoints of one cluster are not asked in step, nor are the proxies of one fleet.
     let mut due = Instant::now() + plan.pace.mul_f64(fastrand::f64());
+    let most = AWAIT_MAX.min(plan.timeout / 4);
+    let mut awaited = None;
     loop {
         let began = Instant::now();
-        match timeout(plan.timeout, control.sample()).await {
+        match timeout(plan.timeout, control.sample(awaited.take(), most)).await {
             Ok(Ok(sample)) => outlook.report(endpoint.id, Report::Sample(sample), Instant::now()),
             Ok(Err(error)) => return failure(&error),
             Err(_) => return Report::Silent,
@@ -115,7 +121,13 @@ async fn follow(
         tokio::select! {
             () = sleep_until(due.into()) => {}
             () = endpoint.probe_wanted.notified() => sleep_until((began + SAMPLE_GAP).into()).await,
-            () = endpoint.sample_wanted.notified() => sleep_until((began + SAMPLE_GAP).into()).await,
+            () = endpoint.sample_wanted.notified() => {
+                awaited = endpoint.take_awaited().filter(|_| control.awaits());
+                // Such an answer comes no sooner than it is of use.
+                if awaited.is_none() {
+                    sleep_until((began + SAMPLE_GAP).into()).await;
+                }
+            }
             error = control.closed() => return Report::Failed(error.to_string()),
         }
     }

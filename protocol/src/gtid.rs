@@ -79,6 +79,20 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 impl Gtid {
+    /// Whether both are counted by the same source or domain, and this one comes first.
+    pub fn is_before(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Domain { domain, number, .. },
+                Self::Domain { domain: other_domain, number: other_number, .. },
+            ) => domain == other_domain && number < other_number,
+            (Self::Source { source, number }, Self::Source { source: other, number: other_number }) => {
+                source == other && number < other_number
+            }
+            _ => false,
+        }
+    }
+
     /// Reads MariaDB's `last_gtid`, such as `0-1-7`. `None` if it is nothing of the kind.
     pub fn mariadb(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text.get(..LIST_MAX.min(text.len()))?).ok()?;
@@ -156,6 +170,26 @@ mod tests {
         assert_eq!(upper, Gtid::mysql(format!("{UUID}:tag:3").as_bytes()));
         for text in ["0-1-7", "4294967295-4294967295-18446744073709551615"] {
             assert_eq!(Gtid::mariadb(text.as_bytes()).map(|gtid| gtid.to_string()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn one_comes_before_another_where_both_are_counted_together() {
+        let of = |text: &str| {
+            let text = text.replace('U', UUID);
+            Gtid::mysql(text.as_bytes())
+                .or(Gtid::mariadb(text.as_bytes()))
+                .unwrap_or_else(|| panic!("{text}"))
+        };
+        for (one, other, before) in [
+            ("U:7", "U:8", true),
+            ("U:8", "U:8", false),
+            ("U:7", "U:tag:8", false),
+            ("0-1-7", "0-2-8", true),
+            ("0-1-7", "7-1-8", false),
+            ("0-1-7", "U:8", false),
+        ] {
+            assert_eq!(of(one).is_before(&of(other)), before, "{one} {other}");
         }
     }
 

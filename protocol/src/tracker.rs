@@ -112,7 +112,7 @@ pub trait Memory: Send + 'static {
     fn set_settings(&mut self, settings: Settings);
     /// Of what an inspection of this backend found, that by which the session differs from a
     /// fresh connection.
-    fn difference(&self, found: Inspection) -> Inspection;
+    fn difference(&mut self, found: Inspection) -> Inspection;
     /// Whether the client hears notifications in another way: those of this connection are not for it.
     fn deafen(&mut self, deaf: bool);
     /// See `deafen`.

@@ -46,7 +46,7 @@ impl<P: Protocol> Access<P> {
                 }
             };
             let which = wanted.map_or(0, |at| 1 << at);
-            ask_for_samples(&self.outlook, &lanes, which, true);
+            ask_for_samples(&self.outlook, &lanes, which, true, None);
             if timeout_at(deadline.into(), pulse.changed()).await.is_err() {
                 let primary = self.outlook.board().primary;
                 return Err(

@@ -10,7 +10,9 @@ use crate::board::Sample;
 use crate::dial::Route;
 use crate::net::Address;
 use crate::settings::{Engine, ProbeUser};
+use protocol::Gtid;
 use std::io;
+use std::time::Duration;
 
 /// A signed-in connection that is asked over and over.
 pub(crate) enum Control {
@@ -34,11 +36,16 @@ impl Control {
         })
     }
 
-    /// Asks once.
-    pub async fn sample(&mut self) -> io::Result<Sample> {
+    /// Whether it can be asked to answer no sooner than it has a transaction.
+    pub fn awaits(&self) -> bool {
+        matches!(self, Self::Mysql(control) if control.awaits())
+    }
+
+    /// Asks once. Where it `awaits`, the answer comes as soon as it has the transaction, and after `most` at the latest.
+    pub async fn sample(&mut self, awaited: Option<Gtid>, most: Duration) -> io::Result<Sample> {
         match self {
             Self::Postgres(control) => control.sample().await,
-            Self::Mysql(control) => control.sample().await,
+            Self::Mysql(control) => control.sample(awaited.as_ref().map(|gtid| (gtid, most))).await,
         }
     }
 

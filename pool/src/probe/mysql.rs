@@ -14,6 +14,7 @@ use crate::settings::ProbeUser;
 use crate::topology::Seen;
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, DriverError, Error, OptsBuilder, Row, SslOpts};
+use protocol::Gtid;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +97,8 @@ pub(crate) struct Control {
     conn: Conn,
     is_mariadb: bool,
     question: String,
+    /// Whether it can be made to wait for a transaction for less than a second.
+    awaits: bool,
     status: Status,
     asked_at: Option<Instant>,
     first: bool,
@@ -116,13 +119,32 @@ impl Control {
         let version: Option<String> = conn.query_first(MAKE).await.map_err(into_io)?;
         let is_mariadb = version.is_some_and(|version| version.contains("MariaDB"));
         let question = if is_mariadb { MARIADB.to_owned() } else { question_of_mysql(&mut conn).await? };
-        Ok(Self { conn, is_mariadb, question, status: Status::default(), asked_at: None, first: true })
+        let awaits = is_mariadb || question.contains(IN_ORDER[0]);
+        Ok(Self {
+            conn,
+            is_mariadb,
+            question,
+            awaits,
+            status: Status::default(),
+            asked_at: None,
+            first: true,
+        })
     }
 
-    /// Asks once.
-    pub async fn sample(&mut self) -> io::Result<Sample> {
+    /// Whether it can be asked to answer no sooner than it has a transaction.
+    pub fn awaits(&self) -> bool {
+        self.awaits
+    }
+
+    /// Asks once, and is answered as soon as the endpoint has applied the transaction that is `awaited`, or after the
+    /// time given with it.
+    pub async fn sample(&mut self, awaited: Option<(&Gtid, Duration)>) -> io::Result<Sample> {
         let started = Instant::now();
-        let row: Option<Row> = self.conn.query_first(self.question.as_str()).await.map_err(into_io)?;
+        let row = match awaited {
+            Some((gtid, most)) => self.ask_behind(gtid, most).await,
+            None => self.conn.query_first(self.question.as_str()).await,
+        };
+        let row = row.map_err(into_io)?;
         let row = row.ok_or_else(|| io::Error::other("no answer to the question for the position"))?;
         let read_only = is_on(&text(&row, 0));
         let due = self.asked_at.is_none_or(|at| started.saturating_duration_since(at) >= STATUS_EVERY);
@@ -146,6 +168,25 @@ impl Control {
         let seen = Seen { recovering: read_only, follows, timeline: None, identity: None };
         let first = std::mem::replace(&mut self.first, false);
         Ok(Sample { seen, place, seconds_behind, started, first })
+    }
+
+    /// Asks for the position behind a transaction, in one turn.
+    async fn ask_behind(&mut self, gtid: &Gtid, most: Duration) -> Result<Option<Row>, Error> {
+        let wait = if self.is_mariadb { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
+        let text = format!("DO {wait}('{gtid}', {}); {}", most.as_secs_f64(), self.question);
+        let answer = async {
+            let mut results = self.conn.query_iter(text).await?;
+            results.collect::<Row>().await?;
+            Ok(results.collect::<Row>().await?.pop())
+        };
+        match answer.await {
+            // One that cannot be waited for is looked for.
+            Err(Error::Server(_)) => {
+                self.awaits = false;
+                self.conn.query_first(self.question.as_str()).await
+            }
+            answer => answer,
+        }
     }
 
     async fn ask_status(&mut self) -> io::Result<Status> {

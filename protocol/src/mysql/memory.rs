@@ -25,6 +25,9 @@ const CHANGED_MAX: usize = 256;
 pub const ALWAYS: [&str; 4] =
     ["character_set_client", "character_set_results", "collation_connection", "sql_mode"];
 
+/// The variables whose changes are told. Who shortens the list may do so untold, so it is always looked at.
+const TRACKED: &str = "session_track_system_variables";
+
 /// Told, and nothing to carry: positions, counts, and what follows from something else that is carried.
 const IDLE: [&str; 12] = [
     "statement_id",
@@ -52,7 +55,7 @@ const ODD: [&str; 14] = [
     "pseudo_thread_id",
     "pseudo_slave_mode",
     "pseudo_replica_mode",
-    "session_track_system_variables",
+    TRACKED,
     "session_track_schema",
     "session_track_state_change",
     "session_track_transaction_info",
@@ -112,6 +115,8 @@ pub struct MyMemory {
     /// Something is set that cannot be carried: these variables, and what has no name that could be kept.
     odd: Vec<&'static str>,
     nameless: bool,
+    /// What is told is what the client has asked for, not what we have.
+    pub(super) listens: bool,
 }
 
 impl MyMemory {
@@ -145,6 +150,7 @@ impl MyMemory {
             untold: false,
             odd: Vec::new(),
             nameless: false,
+            listens: false,
         }
     }
 
@@ -236,7 +242,8 @@ impl MyMemory {
     pub(super) fn asked(&self) -> Vec<Box<str>> {
         let set = self.settings.iter().map(|(name, _)| name);
         let changed = self.changed.iter().map(AsRef::as_ref);
-        let mut names: Vec<Box<str>> = ALWAYS.into_iter().chain(set).chain(changed).map(Into::into).collect();
+        let always = ALWAYS.into_iter().chain([TRACKED]);
+        let mut names: Vec<Box<str>> = always.chain(set).chain(changed).map(Into::into).collect();
         names.retain(|name| {
             ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA, TOKEN].contains(&name.as_ref())
                 && !named::is_variable(name)
@@ -281,10 +288,16 @@ impl crate::tracker::Memory for MyMemory {
         self.settings = settings;
     }
 
-    fn difference(&self, found: Inspection) -> Inspection {
+    fn difference(&mut self, found: Inspection) -> Inspection {
         let mut held = found.held;
+        self.listens = found.settings.value(TRACKED).is_some_and(|list| list != "'*");
+        if self.listens {
+            // Changes may go untold from now on.
+            held = held.union(Held::UNKNOWN);
+        }
+        let carried = found.settings.iter().filter(|(name, _)| *name != TRACKED);
         let mut pairs: Vec<(Box<str>, Box<str>)> =
-            found.settings.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            carried.map(|(name, value)| (name.into(), value.into())).collect();
         let many = u8::from(self.multi_statements.unwrap_or(false)).to_string();
         pairs.push((MULTI_STATEMENTS.into(), many.into()));
         if let Some(token) = self.settings.value(TOKEN) {
@@ -324,7 +337,7 @@ impl crate::tracker::Memory for MyMemory {
         self.changed.clear();
         (self.schema, self.multi_statements) = (None, None);
         (self.something, self.said, self.nameless) = (false, false, false);
-        self.untold = false;
+        (self.untold, self.listens) = (false, false);
         self.odd.clear();
     }
 

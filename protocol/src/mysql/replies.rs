@@ -340,7 +340,7 @@ impl MyTracker {
             (memory.something, memory.said) = (true, true);
         }
         self.touched |= touched;
-        let unasked = told.unasked;
+        let unasked = told.unasked && !memory.listens;
         self.written.end(told, done, place != Part::First, &mut memory.untold);
         unasked
     }

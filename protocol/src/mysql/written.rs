@@ -70,7 +70,9 @@ impl Written {
             // Rows in a transaction commit nothing: what changed is the transaction's state.
             *late |= done.status & (status::STATE_CHANGED | status::IN_TRANSACTION) == status::STATE_CHANGED;
         }
-        self.gtid = if self.rows || stale { None } else { told.gtid };
+        if told.gtid.is_some() || self.gtid.is_some() {
+            self.gtid = told.gtid.filter(|_| !self.rows && !stale);
+        }
         self.rows |= rows;
     }
 }

@@ -128,7 +128,7 @@ impl crate::tracker::Memory for PgMemory {
         self.settings = settings;
     }
 
-    fn difference(&self, found: Inspection) -> Inspection {
+    fn difference(&mut self, found: Inspection) -> Inspection {
         // The session's authorization always shows. It comes with rights that decide what else
         // may be set, so a session that changed it is pinned rather than carried.
         let signed_in =
