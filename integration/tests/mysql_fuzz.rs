@@ -411,13 +411,16 @@ fn outcome(wire: &mut Wire, bytes: &[u8]) -> Option<u16> {
     }
 }
 
+/// Makes a payload that is about a statement with two parameters.
+type Case = Box<dyn Fn(u32) -> Vec<u8>>;
+
 /// What is wrong in a known way is answered as the database itself would.
 fn wrong_as_in_the_database(make: Make) {
     let stage = Stage::new(make, "4");
     let direct_port = stage.cluster.primary.port();
     let sql = "SELECT ?, ?";
     let execute = |id: u32, rest: &[u8]| [&[0x17][..], &id.to_le_bytes(), &[0, 1, 0, 0, 0], rest].concat();
-    let cases: Vec<(&str, Box<dyn Fn(u32) -> Vec<u8>>)> = vec![
+    let cases: Vec<(&str, Case)> = vec![
         ("no bitmap", Box::new(move |id| execute(id, b""))),
         ("no types", Box::new(move |id| execute(id, b"\0\x01"))),
         ("one type of two", Box::new(move |id| execute(id, b"\0\x01\xfd\0"))),

@@ -334,7 +334,8 @@ fn greet(mut stream: TcpStream, greeting: &[u8], greeted: &AtomicUsize) {
     };
     stream.write_all(&said).ok();
     stream.set_read_timeout(Some(Duration::from_millis(100))).ok();
-    stream.read(&mut [0; 512]).ok();
+    // Until nothing more comes, for a moment.
+    stream.read_to_end(&mut Vec::new()).ok();
     stream.write_all(&nonsense(&mut rng)).ok();
 }
 
