@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::cluster::Cluster;
 use crate::{PASSWORD, mysql, paths};
@@ -29,6 +30,8 @@ impl Endpoint {
 pub struct Config {
     /// Where clients of either database connect.
     pub port: u16,
+    /// Where they connect instead, if it is a Unix socket.
+    pub socket: Option<PathBuf>,
     /// Metrics and probes.
     pub http: u16,
     /// Keys of `[clusters.main]`, as TOML values.
@@ -65,6 +68,7 @@ impl Config {
         let users = ["app", "other"].map(|name| (name.to_owned(), PASSWORD.to_owned()));
         let config = Self {
             port: paths::free_port(),
+            socket: None,
             http: paths::free_port(),
             cluster: BTreeMap::new(),
             endpoints,
@@ -93,7 +97,10 @@ impl fmt::Display for Config {
         writeln!(f, "[listen]")?;
         let is_mysql = self.cluster.get("engine").is_some_and(|engine| engine.contains("mysql"));
         let listen = if is_mysql { "mysql" } else { "postgres" };
-        writeln!(f, "{listen} = \"127.0.0.1:{}\"", self.port)?;
+        match &self.socket {
+            Some(path) => writeln!(f, "{listen} = \"unix:{}\"", path.display())?,
+            None => writeln!(f, "{listen} = \"127.0.0.1:{}\"", self.port)?,
+        }
         writeln!(f, "http = \"127.0.0.1:{}\"", self.http)?;
         f.write_str(&self.listen)?;
         writeln!(f, "\n[clusters.main]")?;

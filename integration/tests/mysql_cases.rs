@@ -369,7 +369,7 @@ fn t08_changed_tables(stage: &Stage) {
 
 fn t09_many_statements(stage: &Stage) {
     let mut session = stage.session();
-    for n in 0..1500 {
+    for n in 0..500 {
         let sql = format!("SELECT {n} + ?");
         assert_eq!(session.execute(&sql, &["1"]).value(), (n + 1).to_string());
     }
@@ -378,6 +378,22 @@ fn t09_many_statements(stage: &Stage) {
         let kept = server.sql("SHOW GLOBAL STATUS LIKE 'Prepared_stmt_count'").ok().rows;
         let kept: u32 = kept[0][1].as_deref().expect("a number").parse().expect("a number");
         assert!(kept <= 4 * 200 + 20, "{} keeps {kept}", server.name());
+    }
+    // A client that keeps more open than the database itself would allow.
+    for server in stage.cluster.servers() {
+        server.set("max_prepared_stmt_count", "1000");
+    }
+    let mut wire = stage.wire(cap::DEPRECATE_EOF);
+    let kept: Vec<_> = (0..10_000)
+        .map(|n| wire.prepare(&format!("SELECT concat('{n}-', ?)")).expect("a preparation"))
+        .collect();
+    for n in [0, 1, 4_999, 9_999, 9_998, 0] {
+        for begin in ["BEGIN", "COMMIT"] {
+            let answer = wire.execute(kept[n], false, &[Some("x")]).expect("an answer");
+            assert_eq!(answer.code(), 0, "{n}: {answer:?}");
+            assert!(answer.rows[0].ends_with(format!("{n}-x").as_bytes()), "{n}: {answer:?}");
+            assert_eq!(wire.query(begin).code(), 0);
+        }
     }
 }
 
@@ -432,6 +448,15 @@ fn t11_collations(stage: &Stage) {
         // And when it goes back to the beginning.
         wire.query("SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci");
         assert_eq!(wire.query(ask).cells(0)[1].as_deref(), Some("utf8mb4_unicode_ci"));
+    }
+    // Numbers of two bytes, of newer databases of either make: utf8mb4_0900_bin, one of uca1400, and nobody's.
+    for id in [309, 2304, 0xff00] {
+        let mut answers = [stage.cluster.primary.port(), port].into_iter().map(|port| {
+            let mut wire = Wire::login(port, cap::CONNECT_WITH_DB, 8).expect("a sign-in");
+            wire.change_user("app", "app", id).expect("a change");
+            wire.query(ask).cells(0)
+        });
+        assert_eq!(answers.next(), answers.next(), "{id}");
     }
     if stage.make() == Make::MariaDb {
         // A collation of which the number takes two bytes.

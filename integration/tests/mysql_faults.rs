@@ -159,17 +159,22 @@ fn lag_in_the_middle(make: Make) {
     let config = Config::of_mysql(&cluster).text("max_lag", "500ms").text("consistency", "bounded");
     let proxy = Proxy::start(config);
     await_service(&proxy, &cluster);
-    let (mut long, mut short) = (session(&proxy), session(&proxy));
+    let (mut long, mut prepared, mut short) = (session(&proxy), session(&proxy), session(&proxy));
     let replica = cluster.replicas[0].port().to_string();
     thread::scope(|scope| {
         let reading = scope.spawn(|| long.query("SELECT @@port, sleep(4) /* long */").value());
-        until("it runs", PATIENCE, || cluster.replicas[0].log_since(0).contains("/* long */").then_some(()));
+        let executing =
+            scope.spawn(|| prepared.execute("SELECT @@port, sleep(?) /* long prepared */", &["4"]).value());
+        for tag in ["/* long */", "sleep('4') /* long prepared */"] {
+            until(tag, PATIENCE, || cluster.replicas[0].log_since(0).contains(tag).then_some(()));
+        }
         cluster.replicas[0].pause_replay();
         cluster.primary.sql("INSERT INTO app.t VALUES (1)").ok();
         let begun = Instant::now();
         until("new reads go elsewhere", PATIENCE, || (short.value("SELECT @@port") != replica).then_some(()));
         assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
         assert_eq!(reading.join().expect("an end"), replica);
+        assert_eq!(executing.join().expect("an end"), replica);
     });
     cluster.replicas[0].resume_replay();
     until("it serves again", PATIENCE, || (short.value("SELECT @@port") == replica).then_some(()));

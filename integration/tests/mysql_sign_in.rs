@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use integration::mysql::{Cluster, Make, Options, Session};
-use integration::paths::{Scratch, hand_over};
+use integration::paths::{Scratch, free_port, hand_over};
 use integration::{Config, Link, PASSWORD, Proxy, until};
 use mysql_async::ChangeUserOpts;
 use rcgen::{
@@ -169,6 +169,9 @@ fn secrets_of_clients(make: Make) {
 /// What MySQL and MariaDB keep of the password of these tests.
 const HASHED: &str = "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
 
+/// The same of 300 times the letter q.
+const HASHED_LONG: &str = "*D313AAE58DD88F73A1A1B02EEC54D79D65C18FE1";
+
 /// What PostgreSQL keeps of the password of these tests.
 const STRETCHED: &str = "SCRAM-SHA-256$4096:AQIDBAUGBwgJCgsMDQ4PEA==$8rrDg00OqaiWXJ7p+sCgHEIaBS\
     HY89ZJl3mfIsf32oY=:05L1f+yZbiN8O0AnO40Og85NNRhvzTS57naKRWCcsIA=";
@@ -240,6 +243,133 @@ fn the_full_way(make: Make) {
     assert_eq!(ask(&proxy, "hashed", &way).as_deref(), Ok("app@%\n"));
     let other = ask(&proxy, "hashed", &["--ssl-mode=DISABLED", &pinned]).expect_err("sealed for another");
     assert!(other.contains("ERROR 1045"), "{other}");
+}
+
+/// How a shell comes to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Tls,
+    /// In clear, with our public key at hand.
+    Sealed,
+    /// In clear, with no key.
+    Open,
+    Unix,
+}
+
+/// Each way of `caching_sha2_password` through each door, with secrets of each kind, named by the client and switched
+/// to: who gets in, and what all others are told.
+#[test]
+fn who_gets_in_through_which_door() {
+    let cluster = cluster(Make::MySql);
+    let longest = "q".repeat(300);
+    // What is stored as it is has the fast way; of what is stored as a hash the password itself is asked for.
+    let stored = [
+        ("plain", PASSWORD, PASSWORD.to_owned()),
+        ("long", &longest, longest.clone()),
+        ("hash", PASSWORD, HASHED.to_owned()),
+        ("longhash", &longest, HASHED_LONG.to_owned()),
+    ];
+    let mut config = Config::of_mysql(&cluster);
+    config.extra = ours("prefer");
+    for (name, _, stored) in &stored {
+        config.extra.push_str(&format!(
+            "\n[users.{name}]\npassword = '{stored}'\nbackend_user = \"app\"\nbackend_password = \"{PASSWORD}\"\n"
+        ));
+    }
+    let scratch = Scratch::new("door");
+    let socket = scratch.path().join("splitpool.sock");
+    let by_tcp = Proxy::start(config.clone());
+    let by_unix = Proxy::start(Config { socket: Some(socket.clone()), http: free_port(), ..config });
+    await_service(&by_tcp, "app");
+    let ca = format!("--ssl-ca={}", paper("ca"));
+    let at = format!("--socket={}", socket.display());
+    let ask = |door: Door, user: &str, password: &str, plugin: &str| {
+        let (user, password) = (format!("--user={user}"), format!("--password={password}"));
+        let plugin = format!("--default-auth={plugin}");
+        let way: &[&str] = match door {
+            Door::Tls => &["--ssl-mode=VERIFY_IDENTITY", &ca],
+            Door::Sealed => &["--ssl-mode=DISABLED", "--get-server-public-key"],
+            Door::Open => &["--ssl-mode=DISABLED"],
+            Door::Unix => &["--protocol=socket", "--ssl-mode=DISABLED", &at],
+        };
+        let common = [user.as_str(), password.as_str(), plugin.as_str()];
+        shell(Make::MySql, by_tcp.port(), &[&common, way].concat(), "SELECT current_user()")
+    };
+    until("it serves on the Unix socket", Duration::from_secs(60), || {
+        ask(Door::Unix, "plain", PASSWORD, "caching_sha2_password").ok()
+    });
+    for plugin in ["caching_sha2_password", "sha256_password"] {
+        for (name, password, stored) in &stored {
+            let fast = *password == stored.as_str();
+            for door in [Door::Tls, Door::Sealed, Door::Open, Door::Unix] {
+                let what = format!("{plugin} {name} {door:?}");
+                // A key seals what is shorter than itself.
+                let fits = password.len() < 200;
+                let good = fast || matches!(door, Door::Tls | Door::Unix) || door == Door::Sealed && fits;
+                match ask(door, name, password, plugin) {
+                    Ok(said) => assert!(good && said == "app@%\n", "{what}: {said}"),
+                    // The client itself refuses to tell its password to everybody, or has no way to seal it.
+                    Err(error) => {
+                        let refused = ["ERROR 2061", "ERROR 2000"].iter().any(|code| error.contains(code));
+                        assert!(!good && refused, "{what}: {error}");
+                    }
+                }
+                let told = ask(door, name, "", plugin).expect_err(&what);
+                assert!(told.contains("ERROR 1045") && told.contains("password: NO"), "{what}: {told}");
+                let told = ask(door, name, "wrong", plugin).expect_err(&what);
+                let code = if door == Door::Open { "ERROR 2061" } else { "ERROR 1045" };
+                assert!(told.contains(code), "{what}: {told}");
+            }
+        }
+    }
+    // Those of the other make, by another driver's code.
+    for (name, password, _) in stored.iter().filter(|(_, password, _)| password.len() < 200) {
+        let (user, password) = (format!("--user={name}"), format!("--password={password}"));
+        let arguments = [user.as_str(), password.as_str(), "--protocol=socket", "--skip-ssl", &at];
+        let said = shell(Make::MariaDb, by_unix.port(), &arguments, "SELECT current_user()");
+        assert_eq!(said.as_deref(), Ok("app@%\n"), "{name}");
+    }
+}
+
+/// The same towards the database: with an empty password and the longest one, in TLS and in clear.
+#[test]
+fn which_secrets_reach_the_database_in_which_way() {
+    let cluster = cluster(Make::MySql);
+    let longest = "p".repeat(255);
+    let users = [("app", PASSWORD), ("none", ""), ("longest", longest.as_str())];
+    for (name, password) in &users[1..] {
+        cluster.primary.sql(&format!("CREATE USER {name}@'%' IDENTIFIED BY '{password}'")).ok();
+        cluster.primary.sql(&format!("GRANT ALL ON app.* TO {name}@'%'")).ok();
+    }
+    for mode in ["off", "require"] {
+        let mut config = Config::of_mysql(&cluster).raw("tls", &format!("{{ mode = \"{mode}\" }}"));
+        config.users = vec![("app".to_owned(), PASSWORD.to_owned())];
+        for (name, password) in &users[1..] {
+            config.extra.push_str(&format!(
+                "\n[users.{name}]\npassword = \"{PASSWORD}\"\nbackend_user = \"{name}\"\nbackend_password = \"{password}\"\n"
+            ));
+        }
+        // Nothing is cached: the full way.
+        cluster.primary.sql("FLUSH PRIVILEGES").ok();
+        let proxy = Proxy::start(config);
+        await_service(&proxy, "app");
+        for (name, password) in &users {
+            let sealed_too_long = mode == "off" && password.len() > 200;
+            let sign_in = || Session::login(proxy.port(), name, PASSWORD, "app");
+            if sealed_too_long {
+                let told =
+                    sign_in().map(|mut session| session.try_query("SELECT 1").map(|reply| reply.code()));
+                assert!(!matches!(told, Ok(Ok(0))), "{name}: nothing seals so much");
+                continue;
+            }
+            // Then the fast way, on further backends.
+            let mut sessions: Vec<Session> = (0..3).map(|_| sign_in().expect("a sign-in")).collect();
+            for session in &mut sessions {
+                session.query("BEGIN").ok();
+                assert_eq!(session.value("SELECT current_user()"), format!("{name}@%"), "{mode}");
+            }
+        }
+    }
 }
 
 /// Compression towards clients, by the bytes that go over the network.

@@ -195,13 +195,33 @@ fn tls_is_asked_for_before_a_name_is_told() {
 
 /// The answer of a client that names `caching_sha2_password` and a proof that is wrong.
 fn wrong_proof() -> Vec<u8> {
+    with_proof(&[7; 32])
+}
+
+fn with_proof(proof: &[u8]) -> Vec<u8> {
     let mut payload = (1u32 << 9 | 1 << 15 | 1 << 19).to_le_bytes().to_vec();
     payload.extend_from_slice(&[0, 0, 0, 1, 45]);
     payload.extend_from_slice(&[0; 23]);
-    payload.extend_from_slice(b"u\0\x20");
-    payload.extend_from_slice(&[7; 32]);
+    payload.extend_from_slice(b"u\0");
+    payload.push(u8::try_from(proof.len()).unwrap());
+    payload.extend_from_slice(proof);
     payload.extend_from_slice(b"caching_sha2_password\0");
     packet(1, &payload)
+}
+
+/// Some clients send nothing in the place of a proof, some a zero byte; neither waits to be asked for more.
+#[test]
+fn who_has_no_password_is_refused_at_once() {
+    for proof in [&b""[..], b"\0"] {
+        let mut login = MyLogin::new(Arc::new(terms("caching_sha2_password", false)));
+        let mut out = Vec::new();
+        login.start(&mut out);
+        login.feed(&with_proof(proof), &mut out).unwrap();
+        out.clear();
+        let told = login.credential(Some(&known("secret")), &mut out);
+        assert!(told.is_err_and(|fault| fault.message.ends_with("(using password: NO)")), "{proof:?}");
+        assert!(out.is_empty(), "{out:?}");
+    }
 }
 
 fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {

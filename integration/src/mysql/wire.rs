@@ -36,7 +36,8 @@ pub mod cap {
     pub const USUAL: u64 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 21;
 }
 
-const FULL: usize = 0xff_ffff;
+/// The payload of a packet that is continued by another.
+pub const FULL: usize = 0xff_ffff;
 
 /// One result: the rows' payloads as they came, and how it ended.
 #[derive(Debug, Default, Clone)]
@@ -437,9 +438,14 @@ impl Wire {
             bytes.push(1);
             bytes.extend(params.iter().flat_map(|_| [253, 0]));
             for param in params.iter().flatten() {
-                let length = u32::try_from(param.len()).expect("a length");
-                bytes.push(0xfd);
-                bytes.extend_from_slice(&length.to_le_bytes()[..3]);
+                let length = (param.len() as u64).to_le_bytes();
+                if param.len() <= FULL {
+                    bytes.push(0xfd);
+                    bytes.extend_from_slice(&length[..3]);
+                } else {
+                    bytes.push(0xfe);
+                    bytes.extend_from_slice(&length);
+                }
                 bytes.extend_from_slice(param.as_bytes());
             }
         }

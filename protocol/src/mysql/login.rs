@@ -165,7 +165,7 @@ impl Login for MyLogin {
                 self.named(answer.ok_or_else(|| violation("malformed change of the user"))?)?
             }
             Phase::Switched(known) => {
-                self.proof = payload.to_vec();
+                self.proof = proof_of(payload);
                 self.check(known, out)?
             }
             Phase::Full(known, false) if payload == [KEY_REQUEST] && !self.private => {
@@ -308,7 +308,7 @@ impl MyLogin {
         };
         // Newer clients may have no other.
         self.knows_sha2 = answer.plugin == b"sha256_password";
-        self.proof = answer.proof;
+        self.proof = proof_of(&answer.proof);
         self.phase = Phase::Named;
         Ok(LoginStep::Identify)
     }
@@ -386,6 +386,11 @@ impl MyLogin {
             format!("Access denied for user '{user}' (using password: {used})"),
         )
     }
+}
+
+/// The proof that a client sent. Without a password some send a zero byte in its place, and wait for the verdict.
+fn proof_of(sent: &[u8]) -> Vec<u8> {
+    if sent == [0] { Vec::new() } else { sent.to_vec() }
 }
 
 fn violation(text: &'static str) -> Fault {

@@ -5,6 +5,7 @@
 //! back in silence). So names are noted here, and their values asked for.
 
 use super::CancelKey;
+use super::collations::Collations;
 use super::flags::capability as cap;
 use super::hello::Hello;
 use super::messages::Changed;
@@ -90,6 +91,8 @@ pub struct MyMemory {
     reported: Vec<(String, String)>,
     pub(super) capabilities: u64,
     pub(super) is_mariadb: bool,
+    /// How it looks up a collation by number.
+    pub(super) collations: Collations,
     /// The schema that it signed in with; empty for none.
     pub(super) database: Box<str>,
     settings: Settings,
@@ -133,6 +136,7 @@ impl MyMemory {
         Self {
             key: CancelKey(hello.thread),
             is_mariadb: hello.is_mariadb(),
+            collations: Collations::of(&version),
             reported: reported.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             capabilities,
             database: database.into(),

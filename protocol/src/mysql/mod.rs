@@ -6,6 +6,7 @@
 
 mod alone;
 mod attributes;
+mod collations;
 mod columns;
 mod command;
 mod compress;

@@ -133,7 +133,11 @@ pub(super) fn apply(changes: &[Change<'_>], memory: &MyMemory, out: &mut Vec<u8>
                 put(out, &[command::INIT_DB], memory.database.as_bytes());
                 answers += 1;
             }
-            Change::Set(COLLATION_ID, id) => collation(id, &mut text),
+            Change::Set(COLLATION_ID, id) => {
+                for (name, value) in memory.collations.values(id) {
+                    assign(name, &value, &mut text);
+                }
+            }
             Change::Reset(COLLATION_ID) => {}
             Change::Set(TOKEN, token) => {
                 put_assignment(TOKEN_VARIABLE, &literal(&format!("'{token}")), &mut text);
@@ -163,20 +167,6 @@ fn assign(name: &str, value: &str, text: &mut String) {
 fn put_assignment(target: &str, value: &str, text: &mut String) {
     let glue = if text.is_empty() { "SET " } else { ", " };
     let _ = write!(text, "{glue}{target} = {value}");
-}
-
-/// A client asks for a collation by its number, which may be one of a newer database: like a
-/// database we fall back to the default then.
-fn collation(id: &str, text: &mut String) {
-    let id: u32 = id.parse().unwrap_or(0);
-    let known = |column: &str, default: &str| {
-        format!(
-            "COALESCE((SELECT {column} FROM information_schema.COLLATIONS WHERE ID = {id} LIMIT 1), @@global.{default})"
-        )
-    };
-    assign("character_set_client", &known("CHARACTER_SET_NAME", "character_set_client"), text);
-    assign("character_set_results", &known("CHARACTER_SET_NAME", "character_set_results"), text);
-    assign("collation_connection", &known("COLLATION_NAME", "collation_connection"), text);
 }
 
 /// A name as it may stand in a statement. One that is no plain word names nothing there is.
