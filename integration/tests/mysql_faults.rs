@@ -31,6 +31,7 @@ fn await_service(proxy: &Proxy, cluster: &Cluster) {
 fn lost_answers(make: Make) {
     let cluster = Cluster::start(make, 0);
     cluster.prepare("CREATE TABLE t (n int)");
+    cluster.prepare("CREATE TABLE w (tag varchar(40))");
     let link = Link::to(cluster.primary.port());
     // In clear, so that the link can read along.
     let mut config = Config::of_mysql(&cluster).raw("tls", "{ mode = \"off\" }");
@@ -65,6 +66,20 @@ fn lost_answers(make: Make) {
         let read = three.try_query(&format!("SELECT 5 {tag}"));
         if bytes == 0 {
             assert_eq!(read.expect("an answer").value(), "5");
+        }
+        // The same with prepared statements, whose tags are values.
+        let mut four = session(&proxy);
+        let tag = format!("prepared write {bytes}");
+        link.cut_behind(&tag, bytes);
+        let told = four.try_execute("INSERT INTO w VALUES (?)", &[&tag]);
+        assert!(told.as_ref().map_or(true, |reply| reply.code() == 1180), "{tag}: {told:?}");
+        assert_eq!(ran(&tag, mark), 1, "{tag}");
+        let mut five = session(&proxy);
+        let tag = format!("prepared read {bytes}");
+        link.cut_behind(&tag, bytes);
+        let read = five.try_execute("SELECT ?", &[&tag]);
+        if bytes == 0 {
+            assert_eq!(read.expect("an answer").value(), tag);
         }
     }
 }
@@ -216,14 +231,19 @@ fn full_pool(make: Make) {
         .text("max_lag", "60s");
     let proxy = Proxy::start(config);
     await_service(&proxy, &cluster);
+    let mut late = session(&proxy);
+    late.execute("DELETE FROM t", &[]).ok();
     let mut pinned: Vec<Session> = (0..2).map(|_| session(&proxy)).collect();
     for one in &mut pinned {
         one.query("CREATE TEMPORARY TABLE mine (n int)").ok();
     }
-    let mut late = session(&proxy);
-    for _ in 0..2 {
+    for prepared in [false, true] {
         let begun = Instant::now();
-        let told = late.query("INSERT INTO t VALUES (1)");
+        let told = if prepared {
+            late.execute("DELETE FROM t", &[])
+        } else {
+            late.query("INSERT INTO t VALUES (1)")
+        };
         assert_eq!(told.code(), 1040, "{told:?}");
         let waited = begun.elapsed();
         assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(10), "{waited:?}");

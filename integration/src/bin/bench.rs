@@ -17,11 +17,13 @@ use integration::meter::{cpu_ns, median, memory_kb};
 use integration::paths::{self, Scratch, in_path, postgres_program};
 use integration::plan::Plan;
 use integration::process::Process;
-use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Wire, footprint, keeper, until};
+use integration::{Cluster, Config, Login, Options, PASSWORD, Proxy, Server, Wire, footprint, keeper, until};
 use rustix::process::Signal;
 
 const SCALE: u32 = 10;
 const WARM_UP: Duration = Duration::from_millis(700);
+/// Splitpool in front of the primary and one replica: as many databases are at work as behind the others.
+const ONE_REPLICA: &str = "splitpool-1";
 /// Backends of each pooler, per server: the same for all.
 const POOL_SIZE: u32 = 20;
 
@@ -335,8 +337,7 @@ fn run(plan: &Plan, starts: usize) -> Result<(), Box<dyn Error>> {
     fs::write(scratch.path().join("read.sql"), read)?;
     fs::write(scratch.path().join("write.sql"), write)?;
 
-    let config = Config::of(&cluster).raw("pool_size", &POOL_SIZE.to_string());
-    let mut proxy = None;
+    let mut proxies = Vec::new();
     let mut targets = Vec::new();
     for name in &plan.targets {
         targets.push(match name.as_str() {
@@ -345,11 +346,16 @@ fn run(plan: &Plan, starts: usize) -> Result<(), Box<dyn Error>> {
             }
             "forward" => forward(&cluster)?,
             "pgbouncer" => pgbouncer(&cluster, &scratch, plan.idle)?,
-            "splitpool" => {
-                let started = Proxy::start(config.clone());
-                started.await_cluster(&cluster);
+            "splitpool" | ONE_REPLICA => {
+                let mut config = Config::of(&cluster).raw("pool_size", &POOL_SIZE.to_string());
+                let replicas = if name == ONE_REPLICA { 1 } else { cluster.replicas.len() };
+                config.endpoints.truncate(1 + replicas);
+                let started = Proxy::start(config);
+                let ports: Vec<u16> = cluster.replicas.iter().take(replicas).map(Server::port).collect();
+                started.await_ready();
+                started.await_reads_on(&ports);
                 let (port, process) = (started.port(), Some(started.process()));
-                proxy = Some(started);
+                proxies.push(started);
                 Target { name: name.clone(), port, process, child: None }
             }
             _ => return Err(format!("unknown target {name}").into()),
@@ -397,7 +403,7 @@ fn run(plan: &Plan, starts: usize) -> Result<(), Box<dyn Error>> {
         }
     }
     drop(targets);
-    drop(proxy);
+    drop(proxies);
     if starts > 0 {
         print_footprint(&cluster, starts);
     }
