@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration::mysql::{Cluster, Make, Session};
+use integration::mysql::{Cluster, Make, Server, Session};
 use integration::{PASSWORD, holds};
 
 fn replicates_breaks_and_heals(make: Make) {
@@ -65,6 +65,9 @@ fn the_log_tells_who_ran_what(make: Make) {
     // What a replica repeats is not what a client asked it.
     cluster.primary.sql("CREATE TABLE /* tag four */ t (n int)").ok();
     cluster.settle();
+    // Who starts deletes the temporary tables in its directory, those of others too.
+    let temporary = |server: &Server| server.value("SELECT @@tmpdir");
+    assert_ne!(temporary(&cluster.primary), temporary(&cluster.replicas[0]));
     for (tag, server) in [("one", "primary"), ("two", "replica1"), ("three", "primary"), ("four", "primary")]
     {
         assert_eq!(cluster.servers_that_ran(&format!("/* tag {tag} */"), &mark), [server]);

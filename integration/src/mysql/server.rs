@@ -36,9 +36,14 @@ impl Server {
         std::fs::write(server.configuration(), make.settings()).expect("our own directory");
         std::fs::write(&server.general_log, "").expect("our own directory");
         paths::hand_over(&server.general_log);
+        // A server that starts deletes every temporary table it finds in this directory, those of others too.
+        let temporary = server.data.with_extension("tmp");
+        std::fs::create_dir_all(&temporary).expect("our own directory");
+        paths::hand_over(&temporary);
         server.configure("port", &port.to_string());
         server.configure("server_id", &port.to_string());
         server.configure("datadir", &server.data.display().to_string());
+        server.configure("tmpdir", &temporary.display().to_string());
         server.configure("general_log_file", &server.general_log.display().to_string());
         server
     }

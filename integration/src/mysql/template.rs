@@ -98,7 +98,8 @@ fn build(make: Make, base: &Path, done: &Path) {
             command
         }
     };
-    command.arg(format!("--datadir={}", data.display())).current_dir(&draft).stdin(Stdio::null());
+    command.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", draft.display()));
+    command.current_dir(&draft).stdin(Stdio::null());
     if let Some((user, group)) = paths::account() {
         command.uid(user).gid(group);
     }
