@@ -10,13 +10,14 @@ use crate::dial::DialFailure;
 use crate::endpoint::{EndpointId, Facts};
 use crate::error::LeaseError;
 use crate::freshness::{Demand, Freshness};
-use crate::lane::{Lane, TakeError};
+use crate::lane::{Admitted, Lane, TakeError, Unserved};
 use crate::need::{Landed, Leased, Need};
 use crate::outlook::Outlook;
 use crate::settings::{ClusterSettings, Fallback};
+use crate::timer::Timer;
 use crate::token::Token;
 use crate::{balance::Load, topology::NoPrimary};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use protocol::{Gtid, Protocol};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,13 @@ pub(crate) struct Lanes<P: Protocol> {
 pub struct Access<P: Protocol> {
     pub(crate) outlook: Arc<Outlook>,
     pub(crate) lanes: ArcSwap<Lanes<P>>,
+}
+
+/// What was chosen where no backend was at hand, for `Access::lease_after`.
+pub struct Declined<P: Protocol> {
+    lanes: Arc<Lanes<P>>,
+    /// The lane's place, how it was landed there, and the places that would do as well.
+    chosen: Option<(usize, Landed, u64)>,
 }
 
 /// The lanes at one moment, as a choice sees them.
@@ -162,31 +170,62 @@ impl<P: Protocol> Access<P> {
     /// # Errors
     /// See `LeaseError`. One endpoint's failure is none as long as another will do.
     pub async fn lease(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
-        if need.drawn.is_none()
-            && let Some(leased) = self.lease_now(&mut need)
-        {
-            return Ok(leased);
+        match self.lease_now(&mut need) {
+            Ok(leased) => Ok(leased),
+            Err(declined) => self.lease_after(declined, need, &mut Timer::default()).await,
         }
-        Box::pin(self.search(need)).await
+    }
+
+    /// The same as `lease` where nothing must be waited for.
+    ///
+    /// # Errors
+    /// Where something must.
+    pub fn lease_now(&self, need: &mut Need<'_>) -> Result<Leased<P>, Declined<P>> {
+        let lanes = self.lanes.load();
+        let now = need.now;
+        let so_far = SoFar { excluded: &[], patient: true, looked: false };
+        let mut chosen = None;
+        if let Choice::Take { at, landed, others } = self.choose(&lanes, need, so_far, now)
+            && !self.outlook.is_shut()
+        {
+            if let Some(lease) = lanes.lanes[at].try_take(now) {
+                return Ok(Leased { lease, landed });
+            }
+            chosen = Some((at, landed, others));
+        }
+        Err(Declined { lanes: Guard::into_inner(lanes), chosen })
+    }
+
+    /// `lease` for what `lease_now` has just declined. What was drawn is not drawn again: an endpoint that is
+    /// seldom drawn would nearly always be passed over then, and so stay without backends. `timer` is one that
+    /// the caller keeps.
+    ///
+    /// # Errors
+    /// See `LeaseError`.
+    pub async fn lease_after(
+        &self,
+        declined: Declined<P>,
+        need: Need<'_>,
+        timer: &mut Timer,
+    ) -> Result<Leased<P>, LeaseError> {
+        let Declined { lanes, chosen } = declined;
+        let Some((at, landed, others)) = chosen else {
+            return Box::pin(self.search(need, None, timer)).await;
+        };
+        let lane = roomiest(&lanes.lanes, at, others);
+        match lane.admit(need.now, need.deadline, timer).await {
+            Ok(Admitted::Lease(lease)) => Ok(Leased { lease, landed }),
+            Ok(Admitted::Unserved(unserved)) => {
+                Box::pin(self.search(need, Some((unserved, landed)), timer)).await
+            }
+            Err(TakeError::Full) => Err(lane.full(need.now.elapsed())),
+            Err(_) => Box::pin(self.search(need, None, timer)).await,
+        }
     }
 
     /// Whether both lead to the same cluster, so that what was seen through one holds for the other.
     pub fn is_beside(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.outlook, &other.outlook)
-    }
-
-    /// The same as `lease` where nothing must be waited for; `None` where something must.
-    pub fn lease_now(&self, need: &mut Need<'_>) -> Option<Leased<P>> {
-        let lanes = self.lanes.load();
-        let now = need.now;
-        match self.choose(&lanes, need, SoFar { excluded: &[], patient: true, looked: false }, now) {
-            Choice::Take { at, landed, .. } if !self.outlook.is_shut() => {
-                let lane = &lanes.lanes[at];
-                need.drawn = Some(lane.door.endpoint.id);
-                lane.try_take(now).map(|lease| Leased { lease, landed })
-            }
-            _ => None,
-        }
     }
 
     fn choose(&self, lanes: &Lanes<P>, need: &mut Need<'_>, so_far: SoFar<'_>, now: Instant) -> Choice {
@@ -217,11 +256,23 @@ impl<P: Protocol> Access<P> {
         self.outlook.patience.is_worth(self.outlook.clock.ticks(now), lanes.policy.causal_wait)
     }
 
-    /// All that may wait.
-    async fn search(&self, mut need: Need<'_>) -> Result<Leased<P>, LeaseError> {
+    /// All that may wait for more than a place. With `unserved` it begins where a backend is waited for.
+    async fn search(
+        &self,
+        mut need: Need<'_>,
+        mut unserved: Option<(Unserved<P>, Landed)>,
+        timer: &mut Timer,
+    ) -> Result<Leased<P>, LeaseError> {
         let mut pulse = self.outlook.pulse.subscribe();
-        let mut search = Search::new(Instant::now());
+        let mut search = Search::new(need.now);
         loop {
+            if let Some((unserved, landed)) = unserved.take() {
+                let lane = unserved.lane();
+                match lane.await_backend(unserved, need.deadline).await {
+                    Ok(lease) => return Ok(Leased { lease, landed }),
+                    Err(error) => search.failed(self, &lane, landed, error, need.deadline).await?,
+                }
+            }
             if self.outlook.is_shut() {
                 return Err(LeaseError::Shutdown);
             }
@@ -240,11 +291,10 @@ impl<P: Protocol> Access<P> {
                         self.outlook.patience.note(waited);
                         self.outlook.fences.note(waited, !landed.is_primary());
                     }
-                    let place = |id| lanes.lanes.iter().position(|lane| lane.door.endpoint.id == id);
-                    let drawn = need.drawn.take().and_then(place).filter(|drawn| others >> drawn & 1 == 1);
-                    let lane = roomiest(&lanes.lanes, drawn.unwrap_or(at), others);
-                    match lane.take(need.deadline).await {
-                        Ok(lease) => return Ok(Leased { lease, landed }),
+                    let lane = roomiest(&lanes.lanes, at, others);
+                    match lane.admit(now, need.deadline, timer).await {
+                        Ok(Admitted::Lease(lease)) => return Ok(Leased { lease, landed }),
+                        Ok(Admitted::Unserved(admitted)) => unserved = Some((admitted, landed)),
                         Err(error) => search.failed(self, lane, landed, error, need.deadline).await?,
                     }
                 }
@@ -324,10 +374,7 @@ impl Search {
         let which = if landed.is_primary() { "primary" } else { "replica" };
         let failure = match error {
             TakeError::SetBack => return Ok(()),
-            TakeError::Full => {
-                let (size, in_use) = (lane.gate.size(), lane.gate.inside());
-                return Err(LeaseError::Full { waited: self.began.elapsed(), size, in_use });
-            }
+            TakeError::Full => return Err(lane.full(self.began.elapsed())),
             TakeError::Late => return Err(LeaseError::Unreachable(which)),
             TakeError::Dial(failure) => failure,
         };

@@ -6,6 +6,7 @@
 
 use crate::balance::Load;
 use crate::freshness::Sampled;
+use crate::gate::Gate;
 use crate::gtid::Gtids;
 use crate::health::Why;
 use crate::lag::{History, Position};
@@ -16,10 +17,10 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use protocol::Gtid;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// Names an endpoint within its cluster. Never given twice; an endpoint keeps it over reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,8 +122,11 @@ pub struct Endpoint {
     awaited: Mutex<Option<Gtid>>,
     /// Somebody saw a connection die.
     pub(crate) probe_wanted: Notify,
-    /// Changes when whoever waits for one of its backends had better look elsewhere.
-    pub(crate) setbacks: watch::Sender<u32>,
+    /// How often whoever waited for one of its backends had better look elsewhere.
+    setbacks: AtomicU32,
+    /// It happened once more. Whoever waits at a gate is stirred.
+    pub(crate) setback: Notify,
+    gates: Mutex<Vec<Weak<Gate>>>,
 }
 
 /// The weight of the newest request in the average of latencies: one in this many.
@@ -154,7 +158,9 @@ impl Endpoint {
             sample_wanted: Notify::new(),
             awaited: Mutex::new(None),
             probe_wanted: Notify::new(),
-            setbacks: watch::Sender::new(0),
+            setbacks: AtomicU32::new(0),
+            setback: Notify::new(),
+            gates: Mutex::default(),
         }
     }
 
@@ -311,7 +317,21 @@ impl Endpoint {
 
     /// Whoever waits for a backend looks again where one may be had.
     pub(crate) fn set_back(&self) {
-        self.setbacks.send_modify(|count| *count = count.wrapping_add(1));
+        self.setbacks.fetch_add(1, SeqCst);
+        self.setback.notify_waiters();
+        self.gates.lock().iter().filter_map(Weak::upgrade).for_each(|gate| gate.stir());
+    }
+
+    /// How often that was.
+    pub(crate) fn setbacks(&self) -> u32 {
+        self.setbacks.load(SeqCst)
+    }
+
+    /// Those who wait at this gate wait for one of its backends.
+    pub(crate) fn adopt(&self, gate: &Arc<Gate>) {
+        let mut gates = self.gates.lock();
+        gates.retain(|known| known.strong_count() > 0 && !std::ptr::eq(known.as_ptr(), Arc::as_ptr(gate)));
+        gates.push(Arc::downgrade(gate));
     }
 
     pub(crate) fn generation(&self) -> u32 {

@@ -3,29 +3,54 @@
 //! Invariant: those inside never exceed the size, except that a size that shrinks waits for
 //! those already inside. Whoever leaves lets in whoever has waited longest.
 //!
-//! Going in and out where nobody waits is one atomic step each, in `free`. Who waits stands at the semaphore, and
-//! what is free goes there: whoever comes to wait looks at `free` after it is counted, and whoever leaves looks for
-//! who waits after its place is free, so that one of both sees the other.
+//! Going in and out where nobody waits is one atomic step each, in `free`. Whoever comes to wait looks at `free`
+//! after it is counted, and whoever leaves looks for who waits after its place is free, so that one of both sees
+//! the other. Who is let in finds itself no longer in line.
 
+use crate::timer::Timer;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Places that are free while nobody waits.
+    /// Places that are free.
     free: AtomicU32,
-    /// Places for those who wait.
-    places: Semaphore,
     size: AtomicU32,
     /// Places to be taken away as their holders leave.
     debt: AtomicU32,
+    /// As many as stand in line.
     waiting: AtomicU32,
+    line: Mutex<Line>,
 }
 
-/// One who waits, counted while this lives.
-struct Waiting<'a>(&'a Gate);
+/// Those who wait, by ascending numbers.
+#[derive(Debug, Default)]
+struct Line {
+    last: u64,
+    waiting: VecDeque<(u64, Waker)>,
+}
+
+/// One who comes to wait. Leaves the line when dropped, and passes on a place that it was given and did not take.
+struct Guest<'a> {
+    gate: &'a Gate,
+    number: Option<u64>,
+}
+
+/// How waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// With a place.
+    In,
+    /// It was time.
+    Late,
+    /// It was called off.
+    Off,
+}
 
 /// A place inside, given back when dropped.
 pub(crate) struct Place<'a>(&'a Gate);
@@ -36,9 +61,53 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Guest<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
+        let Some(number) = self.number else { return };
+        let mut line = self.gate.line.lock();
+        if let Ok(at) = line.place_of(number) {
+            line.waiting.remove(at);
+            self.gate.waiting.fetch_sub(1, SeqCst);
+        } else {
+            drop(line);
+            self.gate.leave();
+        }
+    }
+}
+
+impl Guest<'_> {
+    /// Ready when it is in.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut line = self.gate.line.lock();
+        let Some(number) = self.number else {
+            if line.waiting.is_empty() && self.gate.take() {
+                return Poll::Ready(());
+            }
+            line.last += 1;
+            let number = line.last;
+            line.waiting.push_back((number, cx.waker().clone()));
+            self.number = Some(number);
+            self.gate.waiting.fetch_add(1, SeqCst);
+            drop(line);
+            if self.gate.free.load(SeqCst) > 0 {
+                self.gate.hand_over();
+            }
+            return Poll::Pending;
+        };
+        let Ok(at) = line.place_of(number) else {
+            self.number = None;
+            return Poll::Ready(());
+        };
+        if let Some((_, waker)) = line.waiting.get_mut(at) {
+            waker.clone_from(cx.waker());
+        }
+        Poll::Pending
+    }
+}
+
+impl Line {
+    fn place_of(&self, number: u64) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&number, |(number, _)| *number)
     }
 }
 
@@ -48,42 +117,47 @@ impl Gate {
         let size = size.max(1);
         Self {
             free: AtomicU32::new(size),
-            places: Semaphore::new(0),
             size: AtomicU32::new(size),
             debt: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            line: Mutex::default(),
         }
     }
 
     /// Goes in if there is room and nobody waits. Whoever is in must `leave`.
     pub fn try_enter(&self) -> bool {
-        if self.waiting.load(SeqCst) > 0 {
-            return false;
-        }
-        if self.free.fetch_update(SeqCst, Relaxed, |free| free.checked_sub(1)).is_ok() {
-            return true;
-        }
-        // What was meant for one who has given up.
-        self.places.try_acquire().map(SemaphorePermit::forget).is_ok()
+        self.waiting.load(SeqCst) == 0 && self.take()
     }
 
-    /// Waits in line until `deadline`. Whoever is in must `leave`.
-    pub async fn enter(&self, deadline: Instant) -> bool {
-        self.waiting.fetch_add(1, SeqCst);
-        let _waiting = Waiting(self);
-        self.hand_over();
-        match tokio::time::timeout_at(deadline.into(), self.places.acquire()).await {
-            Ok(Ok(place)) => {
-                place.forget();
-                true
+    fn take(&self) -> bool {
+        self.free.fetch_update(SeqCst, Relaxed, |free| free.checked_sub(1)).is_ok()
+    }
+
+    /// Waits in line, until `deadline` or until `is_off` says so; that is asked anew when the line is stirred.
+    /// Whoever is in must `leave`.
+    pub async fn enter(&self, deadline: Instant, timer: &mut Timer, is_off: impl Fn() -> bool) -> Entry {
+        let mut guest = Guest { gate: self, number: None };
+        let entry = |cx: &mut Context<'_>| {
+            if guest.poll(cx).is_ready() {
+                return Poll::Ready(Entry::In);
             }
-            Ok(Err(_)) | Err(_) => false,
-        }
+            if is_off() {
+                return Poll::Ready(Entry::Off);
+            }
+            timer.poll(cx, deadline).map(|()| Entry::Late)
+        };
+        poll_fn(entry).await
     }
 
     /// Waits in line until `deadline` for a place that gives itself back.
     pub async fn place(&self, deadline: Instant) -> Option<Place<'_>> {
-        self.enter(deadline).await.then_some(Place(self))
+        let entry = self.enter(deadline, &mut Timer::default(), || false).await;
+        (entry == Entry::In).then_some(Place(self))
+    }
+
+    /// Whoever stands in line asks whether that is called off.
+    pub fn stir(&self) {
+        self.line.lock().waiting.iter().for_each(|(_, waker)| waker.wake_by_ref());
     }
 
     /// Gives a place back.
@@ -105,10 +179,18 @@ impl Gate {
 
     /// What is free goes to those who wait.
     fn hand_over(&self) {
-        let free = self.free.swap(0, SeqCst);
-        if free > 0 {
-            self.places.add_permits(free as usize);
+        while let Some(waker) = self.call_next() {
+            waker.wake();
         }
+    }
+
+    fn call_next(&self) -> Option<Waker> {
+        let mut line = self.line.lock();
+        if line.waiting.is_empty() || !self.take() {
+            return None;
+        }
+        self.waiting.fetch_sub(1, SeqCst);
+        line.waiting.pop_front().map(|(_, waker)| waker)
     }
 
     /// Changes the number of places. Called by one task at a time.
@@ -131,7 +213,6 @@ impl Gate {
                 taken = free.min(excess);
                 Some(free - taken)
             });
-            taken += self.places.forget_permits((excess - taken) as usize) as u32;
             self.debt.fetch_add(excess - taken, Relaxed);
         }
     }
@@ -147,8 +228,7 @@ impl Gate {
 
     /// How many are inside.
     pub fn inside(&self) -> u32 {
-        let free = self.free.load(Relaxed) + self.places.available_permits() as u32;
-        (self.size() + self.debt.load(Relaxed)).saturating_sub(free)
+        (self.size() + self.debt.load(Relaxed)).saturating_sub(self.free.load(Relaxed))
     }
 }
 

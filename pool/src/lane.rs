@@ -5,10 +5,12 @@
 
 use crate::connector::{Connector, Desk, Door, Sink};
 use crate::dial::DialFailure;
-use crate::gate::Gate;
+use crate::error::LeaseError;
+use crate::gate::{Entry, Gate};
 use crate::lease::{Lease, Seat};
 use crate::settings::{Identity, PoolSettings};
 use crate::shelf::{Held, Shelf};
+use crate::timer::Timer;
 use protocol::Protocol;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -37,6 +39,29 @@ pub(crate) struct Lane<P: Protocol> {
     swept: AtomicU32,
     shelf: Shelf<P>,
     store: bb8::Pool<Connector<P>>,
+}
+
+/// Whom the gate has let in.
+pub(crate) enum Admitted<P: Protocol> {
+    /// With a backend that was warm.
+    Lease(Lease<P>),
+    /// Without one: until one is released or made.
+    Unserved(Unserved<P>),
+}
+
+/// Whom the gate has let in, and who has no backend yet.
+pub(crate) struct Unserved<P: Protocol> {
+    seat: Seat<P>,
+    /// The endpoint's setbacks, and the time, when it came to wait.
+    setbacks: u32,
+    began: Instant,
+}
+
+impl<P: Protocol> Unserved<P> {
+    /// Where it is.
+    pub fn lane(&self) -> Arc<Lane<P>> {
+        self.seat.lane()
+    }
 }
 
 /// Why a lane gave no backend.
@@ -83,6 +108,7 @@ impl<P: Protocol> Lane<P> {
             .error_sink(Box::new(Sink(desk.clone())))
             .build_unchecked(connector);
         let gate = gate.unwrap_or_else(|| Arc::new(Gate::new(settings.size)));
+        door.endpoint.adopt(&gate);
         let swept = AtomicU32::new(door.endpoint.generation());
         Self {
             door,
@@ -144,30 +170,62 @@ impl<P: Protocol> Lane<P> {
         }
     }
 
-    /// A backend, waiting in line for a place and then for whatever is first: one that is
-    /// released, or one that is made.
-    pub async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Lease<P>, TakeError> {
-        let began = Instant::now();
-        let outcome = self.wait(deadline).await;
+    /// Waits in line for a place, which as a rule somebody leaves together with a backend. It is `began` now.
+    pub async fn admit(
+        self: &Arc<Self>,
+        began: Instant,
+        deadline: Instant,
+        timer: &mut Timer,
+    ) -> Result<Admitted<P>, TakeError> {
+        let endpoint = &self.door.endpoint;
+        let setbacks = endpoint.setbacks();
+        if endpoint.is_removed() {
+            return Err(TakeError::SetBack);
+        }
+        let entry = self.gate.enter(deadline, timer, || endpoint.setbacks() != setbacks).await;
+        let now = Instant::now();
+        let seat = match entry {
+            Entry::In => match self.shelved(Seat::new(self.clone()), now) {
+                Ok(lease) => Ok(Admitted::Lease(lease)),
+                Err(seat) => return Ok(Admitted::Unserved(Unserved { seat, setbacks, began })),
+            },
+            Entry::Late => Err(TakeError::Full),
+            Entry::Off => Err(TakeError::SetBack),
+        };
+        endpoint.count_wait(now.saturating_duration_since(began));
+        seat
+    }
+
+    /// What is said to who has waited so long for a place.
+    pub fn full(&self, waited: Duration) -> LeaseError {
+        LeaseError::Full { waited, size: self.gate.size(), in_use: self.gate.inside() }
+    }
+
+    /// A backend for who was admitted and has none: whatever is first, one that is released or one that is made.
+    pub async fn await_backend(
+        &self,
+        unserved: Unserved<P>,
+        deadline: Instant,
+    ) -> Result<Lease<P>, TakeError> {
+        let Unserved { seat, setbacks, began } = unserved;
+        let outcome = self.backend_for(seat, setbacks, deadline).await;
         self.door.endpoint.count_wait(began.elapsed());
         outcome
     }
 
-    async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Lease<P>, TakeError> {
-        let mut setbacks = self.door.endpoint.setbacks.subscribe();
-        if self.door.endpoint.is_removed() {
-            return Err(TakeError::SetBack);
-        }
-        let entered = tokio::select! {
-            biased;
-            entered = self.gate.enter(deadline) => entered,
-            _ = setbacks.changed() => return Err(TakeError::SetBack),
-        };
-        if !entered {
-            return Err(TakeError::Full);
-        }
-        let mut seat = Seat::new(self.clone());
+    async fn backend_for(
+        &self,
+        mut seat: Seat<P>,
+        setbacks: u32,
+        deadline: Instant,
+    ) -> Result<Lease<P>, TakeError> {
+        let endpoint = &self.door.endpoint;
         loop {
+            let mut setback = pin!(endpoint.setback.notified());
+            setback.as_mut().enable();
+            if endpoint.setbacks() != setbacks {
+                return Err(TakeError::SetBack);
+            }
             let mut ticket = pin!(self.desk.wait());
             seat = match self.pop(seat, Instant::now()) {
                 Ok(lease) => return Ok(lease),
@@ -186,7 +244,7 @@ impl<P: Protocol> Lane<P> {
                         return Err(TakeError::Dial(failure));
                     }
                 }
-                _ = setbacks.changed() => return Err(TakeError::SetBack),
+                () = setback => return Err(TakeError::SetBack),
                 () = tokio::time::sleep_until(deadline.into()) => return Err(TakeError::Late),
             }
         }

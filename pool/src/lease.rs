@@ -29,6 +29,11 @@ impl<P: Protocol> Seat<P> {
         lane.door.endpoint.enter();
         Self(lane)
     }
+
+    /// Where it is.
+    pub fn lane(&self) -> Arc<Lane<P>> {
+        self.0.clone()
+    }
 }
 
 impl<P: Protocol> Drop for Seat<P> {

@@ -40,11 +40,12 @@ mod settings;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod token;
 mod topology;
 mod view;
 
-pub use access::Access;
+pub use access::{Access, Declined};
 pub use backend::Backend;
 pub use backoff::Backoff;
 pub use cancel::{CancelTarget, cancel};
@@ -62,6 +63,7 @@ pub use settings::{
     ClusterSettings, Consistency, ENDPOINTS_MAX, EndpointSettings, Engine, Fallback, Identity, PoolSettings,
     ProbeUser, RoleSetting,
 };
+pub use timer::Timer;
 pub use token::Token;
 pub use topology::{NoPrimary, Role};
 pub use view::{EndpointView, PoolView, View};

@@ -31,9 +31,6 @@ pub struct Need<'a> {
     pub freshness: &'a mut Freshness,
     /// A replica that just failed this request.
     pub exclude: Option<EndpointId>,
-    /// The endpoint that was drawn already and had no backend at hand. It is gone to as long as it would do: a
-    /// second draw would nearly always pass over an endpoint that is seldom drawn, and so it would stay without.
-    pub drawn: Option<EndpointId>,
     /// The present moment, or one just before it: a request needs no second look at the clock.
     pub now: Instant,
     /// When waiting ends.
@@ -49,7 +46,6 @@ impl<'a> Need<'a> {
             max_lag: None,
             freshness,
             exclude: None,
-            drawn: None,
             now,
             deadline,
         }

@@ -59,7 +59,6 @@ async fn a_lease_and_its_release_allocate_nothing() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
-                    drawn: None,
                     now: Instant::now(),
                     deadline,
                 };

@@ -89,7 +89,6 @@ impl World {
             max_lag: None,
             freshness: &mut self.session,
             exclude: None,
-            drawn: None,
             now: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(20),
         };
@@ -268,7 +267,6 @@ async fn reads_of_many_sessions_never_go_back_in_time() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
-                    drawn: None,
                     now: Instant::now(),
                     deadline: Instant::now() + Duration::from_secs(20),
                 };

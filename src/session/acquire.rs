@@ -29,9 +29,13 @@ impl<P: Protocol> Session<P> {
     ) -> Option<Landed> {
         let consistency = judged.consistency.unwrap_or(self.consistency());
         let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
-        let leased = self.service.access.lease_now(&mut need);
-        self.drawn = need.drawn.filter(|_| leased.is_none());
-        leased.map(|leased| self.hold_lease(leased))
+        match self.service.access.lease_now(&mut need) {
+            Ok(leased) => Some(self.hold_lease(leased)),
+            Err(declined) => {
+                self.declined = Some(declined);
+                None
+            }
+        }
     }
 
     /// Gets a backend. The client, whose request is the first `len` bytes of its inbox, may cancel or go while
@@ -48,13 +52,19 @@ impl<P: Protocol> Session<P> {
         let (slot, client) = (&self.slot, &mut self.client);
         // A cancel that came while nothing ran means nothing.
         slot.is_canceled();
-        let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
-        need.drawn = self.drawn.take();
+        let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
+        let (access, timer) = (&self.service.access, self.alarm.timer());
+        let declined = self.declined.take();
         // What belongs to a transaction that is open does not heed a pause.
         let heeds = judged.reason != Reason::Transaction;
         let mut waits = false;
         let leased = {
-            let mut lease = std::pin::pin!(self.service.access.lease(need));
+            let mut lease = std::pin::pin!(async {
+                match declined {
+                    Some(declined) => access.lease_after(declined, need, timer).await,
+                    None => access.lease(need).await,
+                }
+            });
             let leased = poll_fn(|cx| match lease.as_mut().poll(cx) {
                 Poll::Ready(leased) => Poll::Ready(leased.map_err(LeaseFailed::Pool)),
                 Poll::Pending if slot.is_canceled() => Poll::Ready(Err(LeaseFailed::Canceled)),
@@ -63,7 +73,7 @@ impl<P: Protocol> Session<P> {
                 }
                 Poll::Pending => {
                     if !std::mem::replace(&mut waits, true) {
-                        slot.wait(true);
+                        slot.wait(true, now);
                     }
                     // Who has gone takes nobody's place in the queue.
                     client.poll_gone(cx, len).map(|()| Err(LeaseFailed::ClientGone))
@@ -101,5 +111,5 @@ fn need<'a>(
         Target::Any => Want::Any,
     };
     let (now, deadline) = when;
-    Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, drawn: None, now, deadline }
+    Need { want, consistency, max_lag: judged.max_lag, freshness, exclude, now, deadline }
 }

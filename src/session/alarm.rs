@@ -1,15 +1,12 @@
 //! What takes too long: statements, transactions, clients that say nothing.
 //!
-//! One timer a session, made when the first bound is, and moved only when it fires too early or is set for too
-//! late; so a request costs a comparison, and nothing where no bound is configured.
+//! One timer a session; a request costs a comparison, and nothing where no bound is configured.
 
+use pool::Timer;
 use protocol::Fault;
 use protocol::fault::Cause;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::time::Sleep;
 
 /// The bounds in force; `None` is no bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +41,7 @@ pub(super) struct Alarm {
     due: Option<(Instant, Late)>,
     /// When the transaction that is open began.
     began: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Late {
@@ -95,18 +92,16 @@ impl Alarm {
     /// Ready when something took too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         let Some((due, late)) = self.due else { return Poll::Pending };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-        if sleep.deadline() > due.into() {
-            sleep.as_mut().reset(due.into());
+        let rung = self.timer.poll(cx, due);
+        if rung.is_ready() {
+            self.due = None;
         }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if sleep.deadline() >= due.into() {
-                self.due = None;
-                return Poll::Ready(late);
-            }
-            sleep.as_mut().reset(due.into());
-        }
-        Poll::Pending
+        rung.map(|()| late)
+    }
+
+    /// The session's timer, for whatever else it waits for meanwhile.
+    pub(super) fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
     }
 }
 
@@ -158,6 +153,6 @@ mod tests {
         let mut alarm = Alarm::default();
         alarm.busy(&Bounds::default(), Instant::now());
         let polled = std::future::poll_fn(|cx| Poll::Ready(alarm.poll(cx).is_pending())).await;
-        assert!(polled && alarm.sleep.is_none());
+        assert!(polled && format!("{:?}", alarm.timer) == "Timer(None)");
     }
 }

@@ -103,7 +103,7 @@ pub struct Session<P: Protocol> {
     on_primary: bool,
     lease: Option<Lease<P>>,
     /// Where the request under way is to wait for a backend.
-    drawn: Option<pool::EndpointId>,
+    declined: Option<pool::Declined<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.

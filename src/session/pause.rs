@@ -64,7 +64,7 @@ impl<P: Protocol> Session<P> {
         let mut resumed = std::pin::pin!(latches.resumed(&domain));
         // A cancel that came before means nothing.
         slot.is_canceled();
-        slot.wait(false);
+        slot.wait(false, Instant::now());
         let outcome = poll_fn(|cx| {
             if resumed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(None));

@@ -91,9 +91,10 @@ impl<P: Protocol> Slot<P> {
         (self.is_stopping() && may_stop()).then(|| Fault::fatal(Cause::Shutdown, message))
     }
 
-    /// A request waits for a backend, in line or for its database to be resumed.
-    pub(super) fn wait(&self, in_line: bool) {
-        let micros = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+    /// A request waits for a backend since then, in line or for its database to be resumed.
+    pub(super) fn wait(&self, in_line: bool, since: Instant) {
+        let micros = since.saturating_duration_since(self.born).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         self.in_line.store(in_line, Ordering::Relaxed);
         self.waiting.store(micros.max(1), Ordering::Release);
     }

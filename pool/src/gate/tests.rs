@@ -1,11 +1,16 @@
-use super::Gate;
+use super::{Entry, Gate};
+use crate::timer::Timer;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
+}
+
+async fn enter(gate: &Gate, deadline: Instant) -> bool {
+    gate.enter(deadline, &mut Timer::default(), || false).await == Entry::In
 }
 
 #[tokio::test]
@@ -17,7 +22,7 @@ async fn first_come_first_served_and_nobody_overtakes() {
     for number in 0..20 {
         let (entrance, order) = (gate.clone(), order.clone());
         waiters.push(tokio::spawn(async move {
-            assert!(entrance.enter(soon()).await);
+            assert!(enter(&entrance, soon()).await);
             assert_eq!(order.fetch_add(1, SeqCst), number);
             yield_now().await;
             entrance.leave();
@@ -38,7 +43,7 @@ async fn first_come_first_served_and_nobody_overtakes() {
 async fn a_deadline_ends_the_wait_and_leaves_no_trace() {
     let gate = Gate::new(1);
     assert!(gate.try_enter());
-    assert!(!gate.enter(Instant::now() + Duration::from_millis(20)).await);
+    assert!(!enter(&gate, Instant::now() + Duration::from_millis(20)).await);
     assert_eq!((gate.inside(), gate.waiting()), (1, 0));
     gate.leave();
     assert!(gate.try_enter());
@@ -75,14 +80,14 @@ async fn a_waiter_that_gives_up_passes_its_place_on() {
     assert!(gate.try_enter());
     let quitter = tokio::spawn({
         let gate = gate.clone();
-        async move { gate.enter(soon()).await }
+        async move { enter(&gate, soon()).await }
     });
     while gate.waiting() == 0 {
         yield_now().await;
     }
     let patient = tokio::spawn({
         let gate = gate.clone();
-        async move { gate.enter(soon()).await }
+        async move { enter(&gate, soon()).await }
     });
     while gate.waiting() < 2 {
         yield_now().await;
@@ -91,6 +96,31 @@ async fn a_waiter_that_gives_up_passes_its_place_on() {
     assert!(quitter.await.is_err());
     gate.leave();
     assert!(patient.await.expect("the patient one does not panic"));
+}
+
+#[tokio::test]
+async fn who_is_stirred_asks_whether_waiting_is_called_off() {
+    let gate = Arc::new(Gate::new(1));
+    let off = Arc::new(AtomicBool::new(false));
+    assert!(gate.try_enter());
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let (gate, off) = (gate.clone(), off.clone());
+            tokio::spawn(async move { gate.enter(soon(), &mut Timer::default(), || off.load(SeqCst)).await })
+        })
+        .collect();
+    while gate.waiting() < 3 {
+        yield_now().await;
+    }
+    gate.stir();
+    yield_now().await;
+    assert_eq!(gate.waiting(), 3, "nothing was called off");
+    off.store(true, SeqCst);
+    gate.stir();
+    for waiter in waiters {
+        assert_eq!(waiter.await.expect("no waiter panics"), Entry::Off);
+    }
+    assert_eq!((gate.inside(), gate.waiting()), (1, 0));
 }
 
 /// No place is lost and none is given twice, whoever meets whom.
@@ -106,8 +136,8 @@ async fn many_come_and_go_at_once() {
                     // Some come only if there is room, some give up at once.
                     let entered = match (visitor + turn) % 3 {
                         0 => gate.try_enter(),
-                        1 => gate.enter(Instant::now()).await,
-                        _ => gate.enter(soon()).await,
+                        1 => enter(&gate, Instant::now()).await,
+                        _ => enter(&gate, soon()).await,
                     };
                     if entered {
                         assert!(inside.fetch_add(1, SeqCst) < 2);

@@ -2,7 +2,7 @@
 
 use super::leases::World;
 use crate::settings::Consistency;
-use crate::{EndpointId, Freshness, Need, Want};
+use crate::{EndpointId, Freshness, Need, Timer, Want};
 use std::time::{Duration, Instant};
 
 /// Endpoint 1 is the primary; of two replicas the second is drawn a thousand times as often.
@@ -16,7 +16,7 @@ async fn lopsided() -> World {
     world
 }
 
-fn read(freshness: &mut Freshness, drawn: Option<EndpointId>) -> Need<'_> {
+fn read(freshness: &mut Freshness) -> Need<'_> {
     let now = Instant::now();
     Need {
         want: Want::Replica,
@@ -24,7 +24,6 @@ fn read(freshness: &mut Freshness, drawn: Option<EndpointId>) -> Need<'_> {
         max_lag: None,
         freshness,
         exclude: None,
-        drawn,
         now,
         deadline: now + Duration::from_secs(20),
     }
@@ -35,7 +34,7 @@ async fn a_replica_that_is_seldom_drawn_gets_its_reads() {
     let world = lopsided().await;
     let mut freshness = Freshness::default();
     while world.fakes[2].logins() == 0 {
-        world.access.lease(read(&mut freshness, None)).await.expect("a lease").lease.release();
+        world.access.lease(read(&mut freshness)).await.expect("a lease").lease.release();
         freshness = Freshness::default();
     }
     if world.fakes[1].logins() > 0 {
@@ -43,21 +42,17 @@ async fn a_replica_that_is_seldom_drawn_gets_its_reads() {
         return;
     }
     // The heavy replica has a backend at hand: what cannot be had at once was drawn on the light one.
-    let mut need = read(&mut freshness, None);
-    let mut at_once = || world.access.lease_now(&mut need).map(|leased| leased.lease.release());
-    assert!((0..1_000_000).any(|_| at_once().is_none()), "a million draws");
-    let leased = world.access.lease(need).await.expect("a lease");
+    let mut need = read(&mut freshness);
+    let declined = (0..1_000_000).find_map(|_| match world.access.lease_now(&mut need) {
+        Ok(leased) => {
+            leased.lease.release();
+            None
+        }
+        Err(declined) => Some(declined),
+    });
+    let declined = declined.expect("the light one is drawn within a million draws");
+    let leased = world.access.lease_after(declined, need, &mut Timer::default()).await.expect("a lease");
     assert_eq!(leased.lease.endpoint().id, EndpointId(2), "it is not drawn again");
     leased.lease.release();
     assert_eq!(world.fakes[1].logins(), 1);
-}
-
-#[tokio::test]
-async fn what_was_drawn_is_left_if_it_will_not_do_any_more() {
-    let world = lopsided().await;
-    world.fails(2);
-    let mut freshness = Freshness::default();
-    let leased = world.access.lease(read(&mut freshness, Some(EndpointId(2)))).await.expect("a lease");
-    assert_eq!((leased.lease.endpoint().id, world.fakes[1].logins()), (EndpointId(3), 0));
-    leased.lease.release();
 }

@@ -5,9 +5,11 @@ use crate::connector::Door;
 use crate::dial::{DialFailure, Route};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
 use crate::gate::Gate;
-use crate::lane::{Lane, TakeError};
+use crate::lane::{Admitted, Lane, TakeError};
+use crate::lease::Lease;
 use crate::net::{BackendTls, KeepAlive};
 use crate::settings::{Identity, PoolSettings};
+use crate::timer::Timer;
 use arc_swap::ArcSwap;
 use protocol::handshake::DialError;
 use protocol::postgres::Postgres;
@@ -44,6 +46,14 @@ fn sized(fake: &Fake, size: u32) -> TestLane {
     lane(fake, PoolSettings { size, ..PoolSettings::default() })
 }
 
+/// A backend, waiting in line for a place and then until one is released or made.
+async fn take(lane: &TestLane, deadline: Instant) -> Result<Lease<Postgres>, TakeError> {
+    match lane.admit(Instant::now(), deadline, &mut Timer::default()).await? {
+        Admitted::Lease(lease) => Ok(lease),
+        Admitted::Unserved(unserved) => lane.await_backend(unserved, deadline).await,
+    }
+}
+
 fn is_full(error: &TakeError) -> bool {
     matches!(error, TakeError::Full)
 }
@@ -53,28 +63,28 @@ async fn released_is_reused_and_dropped_is_closed() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 1);
     assert!(lane.try_take(Instant::now()).is_none(), "nothing is idle yet");
-    lane.take(soon()).await.expect("it signs in").release();
+    take(&lane, soon()).await.expect("it signs in").release();
     for _ in 0..100 {
         lane.try_take(Instant::now()).expect("the released one is idle").release();
     }
     assert_eq!(fake.logins(), 1);
-    drop(lane.take(soon()).await.expect("still the first"));
-    lane.take(soon()).await.expect("a second").release();
+    drop(take(&lane, soon()).await.expect("still the first"));
+    take(&lane, soon()).await.expect("a second").release();
     assert_eq!(fake.logins(), 2);
-    let mut lease = lane.take(soon()).await.expect("still the second");
+    let mut lease = take(&lane, soon()).await.expect("still the second");
     lease.retire();
     lease.release();
-    lane.take(soon()).await.expect("a third").release();
+    take(&lane, soon()).await.expect("a third").release();
     assert_eq!(fake.logins(), 3);
     let task = tokio::spawn({
         let lane = lane.clone();
         async move {
-            let _lease = lane.take(soon()).await.expect("still the third");
+            let _lease = take(&lane, soon()).await.expect("still the third");
             panic!("on purpose");
         }
     });
     assert!(task.await.is_err());
-    lane.take(soon()).await.expect("a fourth").release();
+    take(&lane, soon()).await.expect("a fourth").release();
     assert_eq!(fake.logins(), 4);
     assert_eq!(lane.door.endpoint.in_flight(), 0);
     until("all but one are closed", || fake.open() == 1).await;
@@ -84,11 +94,11 @@ async fn released_is_reused_and_dropped_is_closed() {
 async fn a_dead_idle_backend_is_replaced_unseen() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 3);
-    let leases = [lane.take(soon()).await, lane.take(soon()).await, lane.take(soon()).await];
+    let leases = [take(&lane, soon()).await, take(&lane, soon()).await, take(&lane, soon()).await];
     leases.into_iter().for_each(|lease| lease.expect("it signs in").release());
     fake.massacre.send_modify(|count| *count += 1);
     until("all are cut", || fake.open() == 0).await;
-    lane.take(soon()).await.expect("a new one").release();
+    take(&lane, soon()).await.expect("a new one").release();
     assert_eq!(fake.logins(), 4);
 }
 
@@ -96,16 +106,16 @@ async fn a_dead_idle_backend_is_replaced_unseen() {
 async fn the_size_bounds_and_the_line_is_in_order() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 2);
-    let first = lane.take(soon()).await.expect("one");
-    let second = lane.take(soon()).await.expect("two");
-    let late = lane.take(Instant::now() + Duration::from_millis(30)).await.err().expect("no third");
+    let first = take(&lane, soon()).await.expect("one");
+    let second = take(&lane, soon()).await.expect("two");
+    let late = take(&lane, Instant::now() + Duration::from_millis(30)).await.err().expect("no third");
     assert!(is_full(&late));
     let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let mut waiters = Vec::new();
     for number in 0..10 {
         let (line, order) = (lane.clone(), order.clone());
         waiters.push(tokio::spawn(async move {
-            let lease = line.take(soon()).await.expect("a turn");
+            let lease = take(&line, soon()).await.expect("a turn");
             order.lock().push(number);
             lease.release();
         }));
@@ -129,7 +139,7 @@ async fn never_more_than_the_size_under_load() {
         let lane = lane.clone();
         tasks.push(tokio::spawn(async move {
             for round in 0..50 {
-                let lease = lane.take(soon()).await.expect("a turn");
+                let lease = take(&lane, soon()).await.expect("a turn");
                 assert!(lane.door.endpoint.in_flight() <= 3);
                 match (number + round) % 17 {
                     0 => drop(lease),
@@ -160,7 +170,7 @@ async fn a_refusal_reaches_the_waiter_at_once() {
     let began = Instant::now();
     let waits = (0..5).map(|_| {
         let lane = lane.clone();
-        tokio::spawn(async move { lane.take(soon()).await })
+        tokio::spawn(async move { take(&lane, soon()).await })
     });
     for wait in waits.collect::<Vec<_>>() {
         let Err(error) = wait.await.expect("no waiter panics") else { panic!("it was refused") };
@@ -172,7 +182,7 @@ async fn a_refusal_reaches_the_waiter_at_once() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(lane.gate.inside(), 0);
     fake.mood.send_replace(Mood::Kind);
-    lane.take(soon()).await.expect("and it recovers").release();
+    take(&lane, soon()).await.expect("and it recovers").release();
 }
 
 #[tokio::test]
@@ -181,7 +191,7 @@ async fn a_closed_port_reaches_the_waiter_at_once() {
     let lane = sized(&fake, 5);
     fake.stop().await;
     let began = Instant::now();
-    let error = lane.take(soon()).await.err().expect("nobody listens");
+    let error = take(&lane, soon()).await.err().expect("nobody listens");
     let TakeError::Dial(failure) = error else { panic!("{error:?}") };
     assert!(failure.is_down() && failure.is_endpoints());
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -195,12 +205,12 @@ async fn one_failure_among_many_hits_one_waiter() {
     let waits: Vec<_> = (0..3)
         .map(|_| {
             let lane = lane.clone();
-            tokio::spawn(async move { lane.take(soon()).await })
+            tokio::spawn(async move { take(&lane, soon()).await })
         })
         .collect();
     until("three sign in", || fake.counts.signing_in.load(SeqCst) == 3).await;
     fake.mood.send_replace(Mood::Refuses("53300"));
-    let fourth = lane.take(soon()).await;
+    let fourth = take(&lane, soon()).await;
     assert!(matches!(fourth, Err(TakeError::Dial(_))) || fourth.is_ok());
     let mut good = usize::from(fourth.is_ok());
     for wait in waits {
@@ -217,11 +227,11 @@ async fn one_failure_among_many_hits_one_waiter() {
 async fn a_released_backend_ends_the_wait_for_a_slow_sign_in() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 2);
-    let lease = lane.take(soon()).await.expect("it signs in");
+    let lease = take(&lane, soon()).await.expect("it signs in");
     fake.mood.send_replace(Mood::Hangs);
     let waiter = tokio::spawn({
         let lane = lane.clone();
-        async move { lane.take(soon()).await.map(|lease| lease.release()) }
+        async move { take(&lane, soon()).await.map(|lease| lease.release()) }
     });
     until("it tries to sign in", || fake.counts.signing_in.load(SeqCst) == 1).await;
     lease.release();
@@ -236,7 +246,7 @@ async fn sign_ins_at_one_time_are_bounded() {
     let waits: Vec<_> = (0..30)
         .map(|_| {
             let lane = lane.clone();
-            tokio::spawn(async move { lane.take(soon()).await })
+            tokio::spawn(async move { take(&lane, soon()).await })
         })
         .collect();
     let mut leases = Vec::new();
@@ -251,10 +261,10 @@ async fn sign_ins_at_one_time_are_bounded() {
 async fn a_setback_ends_the_wait_and_old_backends_are_closed() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 1);
-    let lease = lane.take(soon()).await.expect("it signs in");
+    let lease = take(&lane, soon()).await.expect("it signs in");
     let waiter = tokio::spawn({
         let lane = lane.clone();
-        async move { lane.take(soon()).await.map(drop) }
+        async move { take(&lane, soon()).await.map(drop) }
     });
     until("it waits in line", || lane.gate.waiting() == 1).await;
     lane.door.endpoint.retire_backends();
@@ -262,7 +272,7 @@ async fn a_setback_ends_the_wait_and_old_backends_are_closed() {
     assert!(matches!(outcome, Err(TakeError::SetBack)), "{outcome:?}");
     assert!(lease.is_outdated());
     lease.release();
-    lane.take(soon()).await.expect("a new one").release();
+    take(&lane, soon()).await.expect("a new one").release();
     assert_eq!(fake.logins(), 2);
     lane.door.endpoint.retire_backends();
     lane.tidy(Instant::now());
@@ -274,14 +284,14 @@ async fn idle_ones_are_closed_in_time_and_old_ones_when_they_come_back() {
     let fake = Fake::start().await;
     let short = Duration::from_millis(50);
     let idle = lane(&fake, PoolSettings { idle_timeout: short, ..PoolSettings::default() });
-    idle.take(soon()).await.expect("it signs in").release();
+    take(&idle, soon()).await.expect("it signs in").release();
     idle.tidy(Instant::now());
     assert_eq!((idle.open(), fake.open()), ((1, 1), 1), "it is still warm");
     idle.tidy(Instant::now() + Duration::from_secs(2));
     until("it is closed for idleness", || fake.open() == 0).await;
 
     let old = lane(&fake, PoolSettings { lifetime: short, ..PoolSettings::default() });
-    old.take(soon()).await.expect("it signs in").release();
+    take(&old, soon()).await.expect("it signs in").release();
     tokio::time::sleep(short).await;
     old.try_take(Instant::now()).expect("nobody waits for a sign-in because of age").release();
     until("it is closed for age", || fake.open() == 0).await;
@@ -295,7 +305,7 @@ async fn a_minimum_is_kept_warm() {
         warm.warm().await;
     }
     assert_eq!((fake.logins(), warm.open()), (2, (2, 2)));
-    warm.take(soon()).await.expect("one is ready").release();
+    take(&warm, soon()).await.expect("one is ready").release();
     assert_eq!(fake.logins(), 2, "nobody signed in for it");
 }
 
@@ -303,7 +313,7 @@ async fn a_minimum_is_kept_warm() {
 async fn a_cancel_reaches_the_database() {
     let fake = Fake::start().await;
     let lane = sized(&fake, 1);
-    let mut lease = lane.take(soon()).await.expect("it signs in");
+    let mut lease = take(&lane, soon()).await.expect("it signs in");
     let target = lease.cancel_target();
     crate::cancel(&target, Duration::from_secs(5)).await.expect("it is taken");
     assert_eq!(fake.counts.cancels.load(SeqCst), 1);

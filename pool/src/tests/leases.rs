@@ -107,7 +107,6 @@ impl World {
             max_lag: None,
             freshness: &mut self.session,
             exclude: None,
-            drawn: None,
             now: Instant::now(),
             deadline: Instant::now() + wait,
         };
@@ -395,7 +394,6 @@ async fn cancelled_waits_leave_no_trace() {
                     max_lag: None,
                     freshness: &mut session,
                     exclude: None,
-                    drawn: None,
                     now: Instant::now(),
                     deadline: Instant::now() + Duration::from_secs(20),
                 };

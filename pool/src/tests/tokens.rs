@@ -26,7 +26,6 @@ async fn lands(world: &World, session: &mut Freshness) -> (u32, Landed) {
         max_lag: None,
         freshness: session,
         exclude: None,
-        drawn: None,
         now: Instant::now(),
         deadline: soon(),
     };
