@@ -68,18 +68,19 @@ impl<P: Protocol> Session<P> {
         let keeps = heals || chances.repeats || chances.retry.is_some();
         let mut relay = Relay::new(request.rest, chances.retry, heals);
         relay.kept = if keeps { request.len } else { 0 };
-        self.send_request(request)?;
+        self.send(request.len, request.rest)?;
         if !keeps {
             self.client.consume(request.len);
         }
         Ok(Exchange { request, chances, relay })
     }
 
-    fn send_request(&mut self, request: Request) -> Result<(), End> {
+    /// The first `len` bytes of the inbox go to the backend; `rest` more of their last frame will come.
+    fn send(&mut self, len: usize, rest: usize) -> Result<(), End> {
         if let Some(lease) = &mut self.lease {
-            let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
+            let bytes = self.client.inbox.get(..len).unwrap_or_default();
             let (backend, client) = (&mut **lease, self.client.outbox.space());
-            self.tracker.forward(bytes, request.rest, &mut backend.memory, &mut backend.outbox, client)?;
+            self.tracker.forward(bytes, rest, &mut backend.memory, &mut backend.outbox, client)?;
         }
         Ok(())
     }
@@ -100,22 +101,21 @@ impl<P: Protocol> Session<P> {
                     Poll::Pending => return Poll::Pending,
                 },
             };
-            if matches!(stop, Stop::Over) {
-                self.hold.failed = relay.failed;
-                self.client.consume(relay.kept);
-                return Poll::Ready(Ok(Attempt::Done));
-            }
             if let Some(attempt) = self.stopped(stop, exchange).transpose() {
                 return Poll::Ready(attempt);
             }
         }
     }
 
-    /// The relay stopped short of the reply's end. Says what came of the attempt, if it does not go on.
+    /// The relay stopped. Says what came of the attempt, if it does not go on.
     fn stopped(&mut self, stop: Stop, exchange: &mut Exchange) -> Result<Option<Attempt>, End> {
         let relay = &mut exchange.relay;
         match stop {
-            Stop::Over => return Ok(Some(Attempt::Done)),
+            Stop::Over => {
+                self.hold.failed = relay.failed;
+                self.client.consume(relay.kept);
+                return Ok(Some(Attempt::Done));
+            }
             Stop::Heard => {
                 self.client.consume(std::mem::take(&mut relay.kept));
                 self.hear(relay)?;
@@ -136,7 +136,7 @@ impl<P: Protocol> Session<P> {
                 let kept = relay.kept;
                 *relay = Relay::new(exchange.request.rest, exchange.chances.retry, false);
                 relay.kept = kept;
-                self.send_request(exchange.request)?;
+                self.send(exchange.request.len, exchange.request.rest)?;
             }
             Stop::Refused(code) => {
                 self.tracker.rewind();
@@ -172,10 +172,7 @@ impl<P: Protocol> Session<P> {
                     let seen = Seen { bytes, whole: true, cut: rest > 0 };
                     let mut judged = judge(&self.service, &self.tracker, &seen, false);
                     self.remember(&mut judged);
-                    let bytes = self.client.inbox.get(..len).unwrap_or_default();
-                    let Some(lease) = &mut self.lease else { return Err(End::ClientGone) };
-                    let (backend, client) = (&mut **lease, self.client.outbox.space());
-                    self.tracker.forward(bytes, rest, &mut backend.memory, &mut backend.outbox, client)?;
+                    self.send(len, rest)?;
                     self.client.consume(len);
                     relay.upload = rest;
                     if rest > 0 || !self.tracker.is_open() {

@@ -307,25 +307,23 @@ impl Relay {
             let verdict = tracker
                 .on_backend(head, seen, &mut backend.memory, &mut self.after)
                 .map_err(Stop::Nonsense)?;
-            if matches!(verdict, Verdict::Relay) {
-                self.passes = true;
-                if seen.len() == head.body && self.after.is_empty() {
-                    at += head.len();
-                } else {
-                    self.pass = head.len();
-                }
-                continue;
-            }
-            self.failed |= matches!(verdict, Verdict::Failed(_) | Verdict::Reworded(_));
             self.passes = match verdict {
                 Verdict::Relay => true,
                 Verdict::Swallow => false,
-                Verdict::Failed(code) => !self.refuses(code, tracker),
+                Verdict::Failed(code) => {
+                    self.failed = true;
+                    !self.refuses(code, tracker)
+                }
                 Verdict::Reworded(code) => {
+                    self.failed = true;
                     self.refuses(code, tracker);
                     false
                 }
             };
+            if self.passes && seen.len() == head.body && self.after.is_empty() {
+                at += head.len();
+                continue;
+            }
             if !self.passes {
                 if self.refused.is_none() && run < at {
                     client.outbox.space().extend_from_slice(bytes.get(run..at).unwrap_or_default());
