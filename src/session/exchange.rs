@@ -97,7 +97,12 @@ impl<P: Protocol> Session<P> {
             let stop = match self.alarm.poll(cx) {
                 Poll::Ready(late) => Stop::Late(late),
                 Poll::Pending => match relay.poll::<P>(cx, &mut self.client, lease, &mut self.tracker) {
-                    Poll::Ready(stop) => stop,
+                    Poll::Ready(Ok(())) => {
+                        self.hold.failed = relay.failed;
+                        self.client.consume(relay.kept);
+                        return Poll::Ready(Ok(Attempt::Done));
+                    }
+                    Poll::Ready(Err(stop)) => stop,
                     Poll::Pending => return Poll::Pending,
                 },
             };
@@ -107,15 +112,11 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// The relay stopped. Says what came of the attempt, if it does not go on.
+    /// The relay stopped short of the reply's end. Says what came of the attempt, if it does not go on.
+    #[cold]
     fn stopped(&mut self, stop: Stop, exchange: &mut Exchange) -> Result<Option<Attempt>, End> {
         let relay = &mut exchange.relay;
         match stop {
-            Stop::Over => {
-                self.hold.failed = relay.failed;
-                self.client.consume(relay.kept);
-                return Ok(Some(Attempt::Done));
-            }
             Stop::Heard => {
                 self.client.consume(std::mem::take(&mut relay.kept));
                 self.hear(relay)?;

@@ -19,11 +19,9 @@ use tokio::io::AsyncWrite;
 /// Bytes of a message that a backend may send by itself: notifications and notices are much shorter.
 const UNASKED_MAX: usize = SCRATCH / 2;
 
-/// Why an exchange stopped.
+/// Why an exchange stopped short of its end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// Everything owed has been relayed.
-    Over,
     /// Part of the request under way has come from the client.
     Heard,
     /// A replica refused the statement with this code, and nothing was relayed.
@@ -78,14 +76,14 @@ impl Relay {
         Self { upload, retry, heals, ..Self::default() }
     }
 
-    /// Moves bytes until something must be decided.
+    /// Moves bytes until everything owed has been relayed, or something must be decided.
     pub(super) fn poll<P: Protocol>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client,
         backend: &mut Backend<P>,
         tracker: &mut P::Tracker,
-    ) -> Poll<Stop> {
+    ) -> Poll<Result<(), Stop>> {
         loop {
             let mut moved = false;
             // What is ours to say ahead of the first reply waits for it: it may be unsaid.
@@ -93,7 +91,7 @@ impl Relay {
             if !withheld && client.is_behind() {
                 match client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => moved = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Stop::ClientGone),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::ClientGone)),
                     Poll::Pending => {}
                 }
             }
@@ -103,7 +101,7 @@ impl Relay {
             }
             if (withheld || !client.is_behind()) && !tracker.is_over() {
                 match self.poll_reply(cx, client, backend, tracker) {
-                    Poll::Ready(Err(stop)) => return Poll::Ready(stop),
+                    Poll::Ready(Err(stop)) => return Poll::Ready(Err(stop)),
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Pending => {}
                 }
@@ -111,10 +109,10 @@ impl Relay {
             if tracker.is_over() && self.upload == 0 && !backend.is_behind() {
                 if let Some(code) = self.refused {
                     let stop = if self.stale { Stop::Stale } else { Stop::Refused(code) };
-                    return Poll::Ready(stop);
+                    return Poll::Ready(Err(stop));
                 }
                 if !client.is_behind() {
-                    return Poll::Ready(Stop::Over);
+                    return Poll::Ready(Ok(()));
                 }
                 if withheld {
                     (self.retry, self.heals) = (None, false);
@@ -124,7 +122,7 @@ impl Relay {
                 continue;
             }
             match self.poll_client(cx, client, backend, tracker) {
-                Poll::Ready(Some(stop)) => return Poll::Ready(stop),
+                Poll::Ready(Some(stop)) => return Poll::Ready(Err(stop)),
                 Poll::Ready(None) => moved = true,
                 Poll::Pending => {}
             }

@@ -48,16 +48,11 @@ enum Before {
 impl<P: Protocol> Session<P> {
     pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
         let mut started = Instant::now();
-        match self.look_over(request) {
-            None => {}
-            Some(Before::Reset) => return self.reset(request.len).await,
-            Some(Before::Answered) => return self.client.flush().await.map_err(|_| End::ClientGone),
-            Some(Before::Changed) => {
-                if let Some(fault) = Box::pin(self.look_closer(request.len)).await? {
-                    return self.refuse(fault, request).await;
-                }
-                started = Instant::now();
+        if let Some(before) = self.look_over(request) {
+            if Box::pin(self.do_before(before, request)).await? {
+                return Ok(());
             }
+            started = Instant::now();
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
@@ -69,7 +64,9 @@ impl<P: Protocol> Session<P> {
             self.open_account(&judged, request.len, started);
         }
         let fences = self.is_about_fences(&judged);
-        if (fences || !self.is_plain(&judged)) && self.consider(request, &mut judged, fences).await? {
+        if (fences || !self.is_plain(&judged))
+            && Box::pin(self.consider(request, &mut judged, fences)).await?
+        {
             return Ok(());
         }
         self.remember(&mut judged);
@@ -82,6 +79,19 @@ impl<P: Protocol> Session<P> {
             self.end_fence();
         }
         ran
+    }
+
+    /// Does what comes before the request is judged. Returns whether that was all.
+    async fn do_before(&mut self, before: Before, request: Request) -> Result<bool, End> {
+        match before {
+            Before::Reset => self.reset(request.len).await?,
+            Before::Answered => self.client.flush().await.map_err(|_| End::ClientGone)?,
+            Before::Changed => match self.look_closer(request.len).await? {
+                Some(fault) => self.refuse(fault, request).await?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
     }
 
     /// Whether something comes before the request is judged.
