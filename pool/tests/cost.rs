@@ -5,7 +5,7 @@
 use integration::{Cluster as Databases, PASSWORD};
 use pool::{
     Cluster, ClusterSettings, Consistency, EndpointSettings, Freshness, Identity, Landed, Need, PoolSettings,
-    ProbeUser, RoleSetting, Want,
+    ProbeUser, RoleSetting, Timer, Want,
 };
 use protocol::Secret;
 use protocol::postgres::Postgres;
@@ -36,14 +36,14 @@ async fn a_lease_and_its_release_allocate_nothing() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let identity = Identity {
-        flavour: 0,
+    let identity = |flavour, pool| Identity {
+        flavour,
         database: "app".to_owned(),
         user: "app".to_owned(),
         password: password(),
-        pool: PoolSettings::default(),
+        pool,
     };
-    let access = cluster.access(identity);
+    let access = cluster.access(identity(0, PoolSettings::default()));
     let mut session = Freshness::default();
     let rounds = std::env::var("LEASES").ok().and_then(|count| count.parse().ok()).unwrap_or(1000u32);
     for (want, expected, sticks) in [
@@ -86,4 +86,31 @@ async fn a_lease_and_its_release_allocate_nothing() {
         }
         assert_eq!(change, (0, 0), "{want:?}");
     }
+
+    // Nor does who must wait for a place, once there is room in the line and a timer.
+    let narrow = cluster.access(identity(1, PoolSettings { size: 1, ..PoolSettings::default() }));
+    let mut timer = Timer::default();
+    fn need(session: &mut Freshness, deadline: Instant) -> Need<'_> {
+        Need { want: Want::Primary, ..Need::of_anybody(session, Instant::now(), deadline) }
+    }
+    let mut held = narrow.lease(need(&mut session, deadline)).await.expect("a lease").lease;
+    let mut change = (1, 1);
+    for round in 0..6 {
+        let region = Region::new(GLOBAL);
+        for _ in 0..rounds {
+            let mut need = need(&mut session, deadline);
+            let Err(declined) = narrow.lease_now(&mut need) else { panic!("there is one place") };
+            let (leased, ()) = tokio::join!(narrow.lease_after(declined, need, &mut timer), async {
+                tokio::task::yield_now().await;
+                held.release();
+            });
+            held = leased.expect("its turn").lease;
+        }
+        change = (region.change().allocations, region.change().reallocations);
+        if round > 0 && change == (0, 0) {
+            break;
+        }
+    }
+    held.release();
+    assert_eq!(change, (0, 0), "waiting in line");
 }
