@@ -7,6 +7,7 @@
 //!
 //! It does not know when a session may be told: that is for the session to decide.
 
+mod keeper;
 mod mailbox;
 
 pub use mailbox::{Mailbox, Note};
@@ -15,19 +16,11 @@ use parking_lot::Mutex;
 use pool::Cluster;
 use protocol::Protocol;
 use std::collections::{HashMap, HashSet};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{Notify, watch};
-use tokio_postgres::{AsyncMessage, Client};
 
-/// Between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How often the hub looks whether its connection still goes to the primary.
-const LOOK: Duration = Duration::from_secs(1);
-/// Hubs of one cluster.
+/// Hubs of one cluster; more only if sessions listen in them all.
 const HUBS_MAX: usize = 256;
 
 /// See the file's head.
@@ -121,6 +114,12 @@ impl Hub {
         (!text.is_empty()).then_some((text, wanted))
     }
 
+    /// The database has confirmed that these are listened on.
+    fn confirm(&self, heard: HashSet<Arc<str>>) {
+        self.state.lock().heard = heard;
+        self.heard.send_modify(|count| *count += 1);
+    }
+
     fn is_idle(&self) -> bool {
         self.state.lock().wanted.is_empty()
     }
@@ -142,7 +141,7 @@ impl Hubs {
     pub fn new<P: Protocol>(cluster: &Arc<Cluster<P>>) -> Self {
         let cluster = Arc::downgrade(cluster);
         let keep = Box::new(move |database, hub| {
-            tokio::spawn(keep(cluster.clone(), database, hub));
+            tokio::spawn(keeper::keep(cluster.clone(), database, hub));
         });
         Self { hubs: Mutex::default(), keep }
     }
@@ -160,81 +159,6 @@ impl Hubs {
         hubs.insert(database.to_owned(), Arc::clone(&hub));
         (self.keep)(database.to_owned(), Arc::downgrade(&hub));
         hub
-    }
-}
-
-/// Connects whenever somebody listens, as long as there is a hub.
-async fn keep<P: Protocol>(cluster: Weak<Cluster<P>>, database: String, hub: Weak<Hub>) {
-    loop {
-        {
-            let (Some(hub), Some(cluster)) = (hub.upgrade(), cluster.upgrade()) else { return };
-            if !hub.is_idle() {
-                let primary = cluster.view().primary;
-                match cluster.control(&database).await {
-                    Ok((client, connection)) => {
-                        let mut connection = Box::pin(connection);
-                        let is_primary = || cluster.view().primary == primary;
-                        let next = move |cx: &mut Context<'_>| connection.as_mut().get_mut().poll_message(cx);
-                        serve(&hub, client, next, is_primary).await;
-                        hub.lose();
-                    }
-                    Err(error) => {
-                        tracing::debug!(database, %error, "the hub of notifications cannot connect")
-                    }
-                }
-            } else {
-                // Looked at again soon: whoever drops the hub does not wake it.
-                let _ = tokio::time::timeout(LOOK, hub.work.notified()).await;
-                continue;
-            }
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// Serves on one connection until it is lost, the primary changes, or nobody listens.
-async fn serve(
-    hub: &Hub,
-    client: Client,
-    mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<AsyncMessage, tokio_postgres::Error>>>,
-    is_primary: impl Fn() -> bool,
-) {
-    type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send + 'a>>;
-    let mut saying: Option<(Saying<'_>, HashSet<Arc<str>>)> = None;
-    loop {
-        if saying.is_none()
-            && let Some((text, then)) = hub.next()
-        {
-            let client = &client;
-            saying = Some((Box::pin(async move { client.batch_execute(&text).await }), then));
-        }
-        if saying.is_none() && hub.is_idle() {
-            return;
-        }
-        let said = poll_fn(|cx| match &mut saying {
-            Some((saying, _)) => saying.as_mut().poll(cx),
-            None => Poll::Pending,
-        });
-        tokio::select! {
-            message = poll_fn(&mut next) => match message {
-                Some(Ok(AsyncMessage::Notification(note))) => hub.deliver(&Note {
-                    process: note.process_id(),
-                    channel: note.channel().into(),
-                    payload: note.payload().into(),
-                }),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
-            },
-            said = said => match (said, saying.take()) {
-                (Ok(()), Some((_, heard))) => {
-                    hub.state.lock().heard = heard;
-                    hub.heard.send_modify(|count| *count += 1);
-                }
-                _ => return,
-            },
-            () = hub.work.notified() => {}
-            () = tokio::time::sleep(LOOK) => if !is_primary() { return },
-        }
     }
 }
 

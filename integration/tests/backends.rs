@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, holds};
+use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, frame, holds, until};
 
 /// Longer than anything here takes, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,11 +81,22 @@ fn statement_mode_has_no_transactions() {
     proxy.await_ready();
     let stage = Stage { proxy, cluster };
     let (mut one, mut two) = (stage.proxy.session(), stage.proxy.session());
-    for refused in ["BEGIN", "START TRANSACTION READ ONLY", "BEGIN; INSERT INTO t VALUES (1); COMMIT"] {
+    for refused in ["BEGIN", "START TRANSACTION READ ONLY"] {
         assert_eq!(one.query(refused).code(), "0A000", "{refused}");
         assert_eq!(one.execute("SELECT $1::int", &["7"]).value(), "7", "its session goes on");
         two.query("INSERT INTO t VALUES (2)").ok();
     }
-    assert_eq!(stage.cluster.primary.value("SELECT string_agg(v::text, ' ') FROM t"), "2 2 2");
+    // A transaction that is over with its text holds no backend.
+    one.query("BEGIN; INSERT INTO t VALUES (1); COMMIT").ok();
+    one.query("BEGIN; INSERT INTO t VALUES (3); ROLLBACK").ok();
+    two.query("INSERT INTO t VALUES (2)").ok();
+    // What it leaves open is rolled back, and ends the session.
+    one.send(&frame::query("BEGIN; INSERT INTO t VALUES (4)")).unwrap();
+    until("the session ends", PATIENCE, || match one.reply() {
+        Ok(reply) => (reply.code() == "0A000").then_some(()),
+        Err(error) => (error.code() == "0A000").then_some(()),
+    });
+    two.query("INSERT INTO t VALUES (2)").ok();
+    assert_eq!(stage.cluster.primary.value("SELECT string_agg(v::text, ' ') FROM t"), "2 2 1 2 2");
     assert_eq!(stage.open_transactions(), 0);
 }

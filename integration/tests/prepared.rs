@@ -72,6 +72,63 @@ fn a_changed_result_is_no_error_outside_a_transaction() {
     assert_eq!(wire.ask(&run("inside", &[])).unwrap().ok().rows[0].len(), 1);
 }
 
+/// As drivers do that remember what a statement's rows look like: they are told nothing with the rows.
+fn run_untold(name: &str) -> Vec<u8> {
+    [frame::bind("", name, &[]), frame::execute("", 0), frame::sync()].concat()
+}
+
+#[test]
+fn a_changed_result_is_an_error_to_who_is_not_told_of_it() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1"));
+    stage.cluster.prepare("CREATE TABLE form (a int); INSERT INTO form VALUES (1)");
+    let (mut wire, mut other) = (stage.proxy.session(), stage.proxy.session());
+    let mut outside = stage.cluster.primary.admin();
+    prepare(&mut wire, "read", "SELECT * FROM form");
+    prepare(&mut wire, "write", "UPDATE form SET a = a + 1 RETURNING *");
+    let mut writes = 1;
+    for columns in 2..6 {
+        for name in ["read", "write"] {
+            assert_eq!(wire.ask(&run_untold(name)).unwrap().ok().rows[0].len(), columns - 1, "{name}");
+        }
+        // A change that the proxy sees, and one that it does not.
+        let ddl = if columns % 2 == 0 { &mut other } else { &mut outside };
+        ddl.query(&format!("ALTER TABLE form ADD COLUMN c{columns} int")).ok();
+        for name in ["read", "write"] {
+            let reply = wire.ask(&run_untold(name)).unwrap();
+            assert_eq!((reply.code(), reply.rows.len(), reply.status), ("0A000", 0, b'I'), "{name}");
+        }
+        // Who asks is told, and knows from then on.
+        for name in ["read", "write"] {
+            let told = [frame::describe_statement(name), frame::sync()].concat();
+            assert_eq!(wire.ask(&told).unwrap().ok().order, "tTZ");
+        }
+        writes += 1;
+        assert_eq!(
+            stage.cluster.primary.value("SELECT a FROM form"),
+            writes.to_string(),
+            "each write ran once"
+        );
+    }
+    // A client that comes later has never known anything else.
+    let mut late = stage.proxy.session();
+    prepare(&mut late, "mine", "SELECT * FROM form");
+    assert_eq!(late.ask(&run_untold("mine")).unwrap().ok().rows[0].len(), 5);
+}
+
+#[test]
+fn what_an_execute_gives_is_told_wherever_it_is_parsed() {
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1"));
+    let (mut wire, mut other) = (stage.proxy.session(), stage.proxy.session());
+    prepare(&mut wire, "numbered", "SELECT 41 + 1");
+    for name in ["", "by_name"] {
+        // The only backend forgets all that it had.
+        other.query("DEALLOCATE ALL").ok();
+        let parse = [frame::parse(name, "EXECUTE numbered"), frame::describe_statement(name), frame::sync()];
+        assert_eq!(wire.ask(&parse.concat()).unwrap().ok().order, "1tTZ");
+        assert_eq!(wire.ask(&run_untold(name)).unwrap().value(), "42");
+    }
+}
+
 #[test]
 fn errors_name_the_clients_own_statement() {
     let stage = narrow();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use integration::console::{configured, console, table};
 use integration::paths::free_port;
-use integration::{Cluster, Lie, Linked, Then, frame, until};
+use integration::{Cluster, Lie, Linked, Stage, Then, frame, until};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -81,4 +81,31 @@ fn clients_and_databases_that_break_a_protocol_are_shown() {
         assert!(counted >= 1.0 && counted == sum(protocol, side), "{protocol} {side}: {counted} of {all:?}");
     }
     assert!(!format!("{all:?}").contains("canary"), "{all:?}");
+}
+
+/// What is said in the middle of a row would be taken for a part of it.
+#[test]
+fn who_breaks_the_protocol_in_the_middle_of_a_row_is_not_told() {
+    let stage = Stage::new(0, |config| config);
+    let mut wire = stage.proxy.session();
+    let length = 64 << 20;
+    let ask = frame::unnamed(&format!("SELECT repeat('x', {length})"), &[]);
+    wire.send(&[ask, frame::flush()].concat()).expect("it is sent");
+    // The row has begun, and its client takes no more of it than this.
+    let mut socket = wire.sender();
+    socket.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+    let mut said = Vec::new();
+    while said.iter().filter(|byte| **byte == b'x').count() < 1000 {
+        let mut piece = [0; 512];
+        let read = socket.read(&mut piece).expect("the row begins");
+        said.extend_from_slice(&piece[..read]);
+    }
+    wire.send(&frame::message(b'!', b"canary")).expect("it is sent");
+    // It is over, by an end or a reset: all that came is of the row.
+    let _ = socket.read_to_end(&mut said);
+    assert!(said.len() < length, "the row went on to its end");
+    let row = said.iter().position(|byte| *byte == b'x').expect("it has begun");
+    assert!(said[row..].iter().all(|byte| *byte == b'x'), "something else was said");
+    stage.proxy.await_no_leases();
+    assert_eq!(stage.proxy.session().value("SELECT 1"), "1");
 }

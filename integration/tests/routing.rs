@@ -384,12 +384,21 @@ fn a_write_that_hides_as_stable_gets_a_second_chance() {
         "CREATE FUNCTION posing() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN nextval(''counter''); END';
          CREATE FUNCTION posing_deeper() RETURNS bigint STABLE LANGUAGE plpgsql AS 'BEGIN RETURN writes(''deep''); END'",
     );
-    for sql in ["SELECT posing()", "SELECT posing_deeper()", "SELECT id, posing() FROM accounts WHERE id < 3"]
-    {
-        for _ in 0..4 {
-            proxy.session().query(sql).ok();
-            proxy.session().execute(sql, &[]).ok();
+    let drawn = || cluster.primary.value("SELECT nextval('counter')").parse::<i64>().expect("a number");
+    for (sql, each) in [
+        ("SELECT posing()", 1),
+        ("SELECT posing_deeper()", 0),
+        ("SELECT id, posing() FROM accounts WHERE id IN (1, 2)", 2),
+    ] {
+        let (before, mark) = (drawn(), cluster.mark());
+        for n in 0..4 {
+            let sql = format!("{sql} /* second chance {n} */");
+            proxy.session().query(&sql).ok();
+            proxy.session().execute(&sql, &[]).ok();
+            // The primary ran it each time, and no more than once.
+            assert!(cluster.servers_that_ran(&format!("second chance {n} */"), &mark).contains(&"primary"));
         }
+        assert_eq!(drawn() - before - 1, 8 * each, "{sql}");
     }
 }
 

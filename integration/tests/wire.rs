@@ -429,6 +429,23 @@ fn a_flush_brings_answers_before_the_sync() {
     assert_eq!(wire.value("SELECT 1"), "1");
 }
 
+/// A database sends an error at once, and with it all that it had to say before: a client may wait for it, and not have
+/// ended its batch.
+#[test]
+fn an_error_in_a_transaction_comes_before_the_sync() {
+    let mut wire = session();
+    wire.patience(Duration::from_secs(20));
+    wire.query("BEGIN").ok();
+    let good = frame::unnamed("INSERT INTO sink VALUES (1) RETURNING n", &[]);
+    let bad = frame::unnamed("SELECT 1 / (n - 1) FROM sink", &[]);
+    wire.send(&[&good[..], &bad, &good].concat()).unwrap();
+    let tags: String = (0..9).map(|_| char::from(wire.read().unwrap().tag)).collect();
+    assert_eq!(tags, "12TDC12TE", "{tags}");
+    assert_eq!(wire.ask(&frame::sync()).unwrap().order, "Z");
+    assert_eq!(wire.query("ROLLBACK").tags, ["ROLLBACK"]);
+    assert_eq!(wire.value("SELECT count(*) FROM sink"), "0");
+}
+
 #[test]
 fn a_portal_gives_its_rows_in_pieces() {
     let mut wire = session();

@@ -48,4 +48,4 @@ pub use plan::{Detail, Kind, Name, Plan, Target};
 pub use reason::Reason;
 pub use router::{Dialect, Lexing, Limits, Router};
 pub use rule::{Rule, RuleError};
-pub use source::{redefines, spelled_settings};
+pub use source::{changes_schema, redefines, spelled_settings};

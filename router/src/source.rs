@@ -99,6 +99,13 @@ pub fn redefines(text: &[u8]) -> bool {
     found
 }
 
+/// Whether a block of code (`DO`) spells a command that changes the schema.
+pub fn changes_schema(text: &[u8]) -> bool {
+    let mut found = false;
+    words(text, |word| found |= matches!(word, "create" | "alter" | "drop"));
+    found
+}
+
 /// Names in a text, or in the values bound to it, that a setting could have: identifiers joined by a dot.
 pub fn spelled_settings(bytes: &[u8], most: usize) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();

@@ -258,7 +258,7 @@ impl<P: Protocol> Edition<P> {
         let service = Arc::new(running.service(config, &place, (database, flavour), self));
         let mut services = self.services.lock();
         if services.len() >= SERVICES_MAX {
-            services.clear();
+            services.retain(|_, service| Arc::strong_count(service) > 1);
         }
         services.insert(key, Arc::clone(&service));
         Ok(service)

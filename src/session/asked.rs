@@ -14,14 +14,21 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn by<P: Protocol>(settings: &Settings) -> Self {
-        let consistency = match settings.value("splitpool.consistency") {
-            Some("eventual") => Some(Consistency::Eventual),
-            Some("bounded") => Some(Consistency::Bounded),
-            Some("session") => Some(Consistency::Session),
-            Some("token") => Some(Consistency::Token),
-            Some("strong") => Some(Consistency::Strong),
-            _ => None,
-        };
+        let consistency = settings.value("splitpool.consistency").and_then(consistency);
         Self { consistency, strict: P::reads_strictly(settings) }
     }
+}
+
+/// What a word asks for, in whatever case. Nobody knows how fresh reads must be under one that is none of these: as
+/// fresh as can be.
+fn consistency(word: &str) -> Option<Consistency> {
+    let known = [
+        ("eventual", Consistency::Eventual),
+        ("bounded", Consistency::Bounded),
+        ("session", Consistency::Session),
+        ("token", Consistency::Token),
+    ];
+    let named = known.into_iter().find(|(name, _)| word.trim().eq_ignore_ascii_case(name));
+    let other = (!word.is_empty()).then_some(Consistency::Strong);
+    named.map(|(_, consistency)| consistency).or(other)
 }

@@ -119,7 +119,9 @@ impl<P: Protocol> Session<P> {
         match stop {
             Stop::Heard => {
                 self.client.consume(std::mem::take(&mut relay.kept));
-                self.hear(relay)?;
+                let heard = self.hear(relay);
+                // What is said in the middle of a message would be taken for its rest.
+                heard.map_err(|end| if relay.is_torn() { End::ClientGone } else { end })?;
             }
             Stop::Late(Late::Query) => {
                 // The database ends the statement with its own error.

@@ -27,10 +27,8 @@ pub(super) struct Hold {
     pub(super) named: Kept,
     /// The last request was answered with an error.
     pub(super) failed: bool,
-    /// The schema was changed.
+    /// The schema is being changed: the transaction's end shows that to others.
     pub(super) schema_changes: bool,
-    /// It was, in a transaction that was still open then: only its end shows the change to others.
-    pub(super) schema_waits: bool,
     /// Perhaps what functions do.
     pub(super) redefines: bool,
     /// Nobody can say what the backend was left with: it is reset before another gets it.

@@ -200,7 +200,10 @@ pub(super) fn judge<P: Protocol>(
         {
             judgement.mentions.get_or_insert_default().extend(mentions);
         }
-        judgement.redefines |= route.effects.contains(Effects::DDL) && router::redefines(text);
+        if plan.reason == Reason::Procedure && router::changes_schema(text) {
+            judgement.effects |= Effects::DDL;
+        }
+        judgement.redefines |= judgement.effects.contains(Effects::DDL) && router::redefines(text);
         if route.effects.intersects(Effects::SETTINGS.union(Effects::TOKEN)) {
             judgement.given = fence::given(text).map(Into::into);
         }

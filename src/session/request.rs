@@ -116,7 +116,13 @@ impl<P: Protocol> Session<P> {
             && self.service.pins.refused.is_empty()
             && !self.opening.is_open()
             && !self.locks_in_vain(judged)
-            && !(judged.begins && self.service.refuses_transactions())
+            && !self.refuses_to_begin(judged)
+    }
+
+    /// Whether it would open a transaction where there are to be none. One that begins and ends in the same text is
+    /// over when its backend is given back, so several statements are let pass; what they leave open ends the session.
+    fn refuses_to_begin(&self, judged: &Judgement) -> bool {
+        judged.begins && judged.statements == 1 && self.service.refuses_transactions() && self.lease.is_none()
     }
 
     /// What may keep a request from being run, or send it elsewhere. True if it is answered.
@@ -147,7 +153,7 @@ impl<P: Protocol> Session<P> {
             self.refuse_lock(request).await?;
             return Ok(true);
         }
-        if judged.begins && self.service.refuses_transactions() && self.lease.is_none() {
+        if self.refuses_to_begin(judged) {
             let message = "transactions are not allowed in statement pool mode";
             self.refuse(Fault::error(Cause::NotSupported, message), request).await?;
             return Ok(true);
@@ -216,9 +222,17 @@ impl<P: Protocol> Session<P> {
                     }
                 }
             };
+            let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
             let restored = if self.is_restored() { Ok(()) } else { self.restore().await };
             match restored {
                 Ok(()) => {}
+                Err(Trouble::Refused(_)) if on_replica => {
+                    // A role, say, that has not come there yet.
+                    self.drop_lease();
+                    (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
+                    now = Instant::now();
+                    continue;
+                }
                 Err(Trouble::Refused(fault)) => {
                     self.drop_lease();
                     return self.refuse(fault, request).await;
@@ -237,7 +251,6 @@ impl<P: Protocol> Session<P> {
                 exclude = self.lose_lease();
                 continue;
             }
-            let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
             let opening = if on_replica { self.opening_text(judged, bytes) } else { None };
             let retry: Option<fn(&[u8; 5]) -> bool> = match on_replica {

@@ -62,7 +62,6 @@ impl<P: Protocol> Session<P> {
             if self.service.refuses_transactions() {
                 return Left::Refusal;
             }
-            self.hold.schema_waits |= self.hold.schema_changes;
             let may_reset =
                 judged.effects.contains(Effects::SETTINGS) && self.tracker.txn() == TxnStatus::Open;
             return if may_reset { Left::Startup } else { Left::Nothing };
@@ -139,12 +138,10 @@ impl<P: Protocol> Session<P> {
         if !self.effects.is_empty() {
             self.hold.note(self.effects);
         }
+        self.doubt_schema();
+        self.hold.redefines = false;
         if std::mem::take(&mut self.hold.schema_changes) {
             self.tracker.schema_changed();
-        }
-        let redefines = std::mem::take(&mut self.hold.redefines);
-        if std::mem::take(&mut self.hold.schema_waits) {
-            self.service.catalog.doubt(redefines);
         }
         if self.tracker.take_discarded() {
             self.hold.discarded();
@@ -156,6 +153,14 @@ impl<P: Protocol> Session<P> {
             && self.service.sequences_asked.load(Relaxed)
         {
             self.hold.note_sequence();
+        }
+    }
+
+    /// If the schema was changed, that may show to others from now on: what was read of it while the change was under
+    /// way is what was there before.
+    fn doubt_schema(&self) {
+        if self.hold.schema_changes {
+            self.service.catalog.doubt(self.hold.redefines);
         }
     }
 
@@ -295,6 +300,7 @@ impl<P: Protocol> Session<P> {
         self.held = Held::empty();
         self.opening.forget();
         self.ears.lost();
+        self.doubt_schema();
         self.hold.lost();
         endpoint
     }
@@ -331,6 +337,8 @@ impl<P: Protocol> Session<P> {
             if !polite {
                 let _ = tokio::time::timeout(CLEANUP_MAX, Box::pin(interrupt(&mut lease, &target))).await;
             }
+            // It may have been too late for the cancel.
+            self.doubt_schema();
             return;
         }
         let in_transaction = self.tracker.txn() != TxnStatus::Idle;

@@ -10,6 +10,7 @@ use super::statements::put_name;
 use super::tracker::{About, Owed, PgTracker};
 use super::{PgMemory, messages};
 use crate::tracker::TxnStatus;
+use std::sync::Arc;
 
 impl PgTracker {
     /// DEALLOCATE of a statement that was prepared through the protocol.
@@ -46,7 +47,7 @@ impl PgTracker {
             Command::Execute(name, rest) => (b"EXECUTE ", name, *rest),
             Command::Deallocate(name) => (b"DEALLOCATE ", name, b""),
         };
-        let statement = self.named.get(name.as_slice()).cloned()?;
+        let statement = Arc::clone(&self.named.get(name.as_slice())?.statement);
         let mut renamed = verb.to_vec();
         put_name(&mut renamed, statement.number);
         renamed.pop();
@@ -102,7 +103,7 @@ impl PgTracker {
                     copies = match split_text(behind) {
                         Some((b"", _)) => unnamed,
                         Some((name, _)) => {
-                            self.named.get(name).is_some_and(|statement| is_copy(&statement.tail))
+                            self.named.get(name).is_some_and(|named| is_copy(&named.statement.tail))
                         }
                         None => false,
                     };

@@ -19,9 +19,11 @@ impl PgTracker {
         let mut executes = false;
         loop {
             let Some(head) = frame::head(inbox.get(self.scanned..).unwrap_or_default())? else {
-                // The database answers an Execute of COPY at once, so its client may wait before it ends the batch.
-                let copies = executes && inbox.len() == self.scanned && self.asks_to_copy(inbox);
-                return Ok(self.so_far(if copies { 0 } else { gather_max }));
+                // The database answers an Execute of COPY at once, and one that fails, so its client may wait before
+                // it ends the batch. In a transaction there is nothing to decide on that the rest could change.
+                let pauses = executes && inbox.len() == self.scanned;
+                let at_once = pauses && (self.txn != TxnStatus::Idle || self.asks_to_copy(inbox));
+                return Ok(self.so_far(if at_once { 0 } else { gather_max }));
             };
             let end = self.scanned + head.len();
             // After an error the database discards everything up to a Sync, and so do we: a frame that is only

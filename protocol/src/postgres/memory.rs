@@ -70,6 +70,11 @@ impl PgMemory {
         Some(if found.schema == schema { Here::Fresh } else { Here::Old })
     }
 
+    /// Whether the statement is prepared here, under whatever schema; if so it counts as used now.
+    pub(super) fn has(&mut self, number: u64) -> bool {
+        self.uses(number, 0).is_some()
+    }
+
     /// The statement is being prepared here.
     pub(super) fn prepares(&mut self, number: u64, schema: u64) {
         self.clock += 1;

@@ -126,7 +126,7 @@ impl PgTracker {
         }
         if let Some(Owed::Execute { frees: Some(name) }) = self.owed.front_mut() {
             let freed = self.named.remove(&std::mem::take(name));
-            freed.into_iter().for_each(|statement| memory.forgets(statement.number));
+            freed.into_iter().for_each(|named| memory.forgets(named.statement.number));
         }
         self.executed()
     }
@@ -173,7 +173,9 @@ impl PgTracker {
         let (number, missing) = (*number, &code == b"26000");
         if number != 0 && (overtaken || missing) {
             memory.spoils(number);
-            self.stale = true;
+            // A client that is not told the new shape of its rows would take them for what they were.
+            let binds = matches!(self.owed.front(), Some(Owed::Bind { .. }));
+            self.stale = missing || !binds || matches!(self.owed.get(1), Some(Owed::Describe { .. }));
             if overtaken {
                 self.registry.schema_changed();
             }
@@ -195,7 +197,10 @@ impl PgTracker {
         let name = if number == Some(0) {
             Some(self.stranger.clone())
         } else {
-            self.named.iter().find(|(_, of)| Some(of.number) == number).map(|(name, _)| name.clone())
+            self.named
+                .iter()
+                .find(|(_, of)| Some(of.statement.number) == number)
+                .map(|(name, _)| name.clone())
         };
         let Some(name) = name else { return false };
         let start = frame::begin(out, b'E');

@@ -7,7 +7,7 @@
 use super::frame::{self, HEADER, split_text};
 use super::memory::Here;
 use super::statements::{PREFIX, Statement, put_name};
-use super::tracker::{OWED_MAX, Owed, PgTracker};
+use super::tracker::{About, Named, OWED_MAX, Owed, PgTracker};
 use super::{PgMemory, commands, messages};
 use crate::fault::Cause;
 use crate::tracker::TxnStatus;
@@ -58,7 +58,7 @@ impl PgTracker {
                         continue;
                     };
                     if !name.is_empty() {
-                        visit(self.named.get(name).map_or(&[], |statement| statement.text()));
+                        visit(self.named.get(name).map_or(&[], |named| named.statement.text()));
                     } else if !unnamed_here {
                         visit(split_text(&self.unnamed.tail).map_or(&[], |(text, _)| text));
                     }
@@ -124,7 +124,7 @@ impl PgTracker {
         }
     }
 
-    fn close_named(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
+    fn close_named(&mut self, name: &[u8]) -> Option<Named> {
         if name.is_empty() {
             self.set_unnamed(0, &[]);
         }
@@ -159,6 +159,7 @@ impl PgTracker {
                 self.owed.push_back(Owed::Flush);
                 out.extend_from_slice(b"S\0\0\0\x04");
             } else if !self.skipping {
+                self.describes = request.get(at) == Some(&b'D');
                 self.frame(&part, cut, memory, out)?;
             }
         }
@@ -257,6 +258,10 @@ impl PgTracker {
         let by_name = if cut { None } else { self.parsed_by_name(name, own) };
         let (changed, about) = by_name.unzip();
         let tail = changed.as_deref().unwrap_or(own);
+        if let Some(About { statement, .. }) = &about {
+            // What an EXECUTE gives is found out when it is parsed.
+            self.require(statement, memory, out);
+        }
         if name.is_empty() {
             let owed = self.renew_unnamed(if cut { &[] } else { tail }, memory);
             self.unnamed.about = about.map(Box::new);
@@ -268,7 +273,7 @@ impl PgTracker {
             }
             return Ok(());
         }
-        if let Some(taken) = self.named.get(name).cloned() {
+        if let Some(Named { statement: taken, .. }) = self.named.get(name).cloned() {
             // The name is taken: the backend says so if it is asked for its own name of it.
             self.require(&taken, memory, out);
             self.owed.push_back(Owed::Parse { number: 0, unnamed: false, ours: false, name: None });
@@ -285,7 +290,7 @@ impl PgTracker {
             self.registry.intern(tail, self.flavour(), about.map(|about| about.statement))
         };
         let number = statement.number;
-        self.named.insert(name.into(), statement);
+        self.named.insert(name.into(), Named { statement, told: self.registry.schema() });
         self.fresh_names.push(name.into());
         if self.is_here(number, memory, out) {
             self.owed.push_back(Owed::LocalParse { name: name.into() });
@@ -336,12 +341,24 @@ impl PgTracker {
             out.extend_from_slice(part.whole);
             return self.unnamed.number;
         }
-        match self.named.get(name).cloned() {
-            Some(statement) => {
+        let schema = self.registry.schema();
+        let describes = part.head.tag == b'D' || self.describes;
+        let named = self.named.get_mut(name).map(|named| {
+            if describes {
+                named.told = schema;
+            }
+            named.clone()
+        });
+        match named {
+            Some(Named { statement, told }) => {
                 if let Some(about) = &statement.about {
                     self.require(about, memory, out);
                 }
-                self.require(&statement, memory, out);
+                // To a client that is not told of a new shape the database says that there is one, if it has the
+                // statement as it was.
+                if told == schema || !memory.has(statement.number) {
+                    self.require(&statement, memory, out);
+                }
                 rename(part, before, statement.number, behind, out);
                 return statement.number;
             }
@@ -363,7 +380,9 @@ impl PgTracker {
             memory.unnamed = 0;
             self.owed.push_back(Owed::Close { ours: false, unnamed: true });
             out.extend_from_slice(part.whole);
-        } else if let Some(unkept) = closed.as_ref().filter(|statement| statement.tail.is_empty()) {
+        } else if let Some(unkept) =
+            closed.as_ref().map(|named| &named.statement).filter(|statement| statement.tail.is_empty())
+        {
             self.unkept = self.unkept.saturating_sub(1);
             memory.forgets(unkept.number);
             self.owed.push_back(Owed::Close { ours: false, unnamed: false });

@@ -45,7 +45,7 @@ pub(super) enum Owed {
     /// ParseComplete that we say ourselves: the backend has the statement already.
     LocalParse { name: Box<[u8]> },
     /// CloseComplete that we say ourselves: the backend keeps the statement for others.
-    LocalClose { name: Box<[u8]>, statement: Option<Arc<Statement>> },
+    LocalClose { name: Box<[u8]>, statement: Option<Named> },
     /// Nothing: the end of COPY data that was sent ahead of its CopyInResponse.
     CopyEnd,
     /// ReadyForQuery after Sync.
@@ -89,6 +89,14 @@ pub(super) struct About {
     pub frees: Option<Box<[u8]>>,
 }
 
+/// What a client means by a name.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) statement: Arc<Statement>,
+    /// The schema under which the client was told what the statement's result looks like.
+    pub(super) told: u64,
+}
+
 /// See the file's head.
 #[derive(Debug)]
 pub struct PgTracker {
@@ -97,7 +105,7 @@ pub struct PgTracker {
     pub(super) scanned: usize,
     /// Bytes of a meaningless frame that are still to come.
     pub(super) dropping: usize,
-    pub(super) named: HashMap<Box<[u8]>, Arc<Statement>, foldhash::fast::RandomState>,
+    pub(super) named: HashMap<Box<[u8]>, Named, foldhash::fast::RandomState>,
     pub(super) unnamed: Unnamed,
     /// The one before it, which is still there if the message that replaced it is skipped.
     pub(super) unnamed_before: VecDeque<Unnamed>,
@@ -125,8 +133,10 @@ pub struct PgTracker {
     pub(super) ends_by_flush: bool,
     /// Such a batch failed: what the client sends before its Sync means nothing.
     pub(super) flush_failed: bool,
-    /// A statement was refused only because its preparation is out of date.
+    /// A statement was refused only because its preparation is out of date, and would not be if it were sent again.
     pub(super) stale: bool,
+    /// Behind the message that is being translated comes a Describe.
+    pub(super) describes: bool,
     /// The client's name for a statement that there is not, although it is named like ours.
     pub(super) stranger: Box<[u8]>,
     /// DISCARD ALL was run.
@@ -318,6 +328,7 @@ impl Tracker for PgTracker {
             ends_by_flush: false,
             flush_failed: false,
             stale: false,
+            describes: false,
             stranger: Box::default(),
             discarded: false,
             txn: TxnStatus::Idle,
