@@ -39,7 +39,8 @@ fn what_was_seen_of_one_cluster_is_not_asked_of_another() {
     assert_eq!(one.primary.value(&ask), "t", "the old cluster's positions are far ahead");
 
     let config = Config::of(&one).text("causal_wait", "1s").text("max_lag", "60s");
-    let mut second = "[clusters.second]\nengine = \"postgres\"\ncausal_wait = \"1s\"\nmax_lag = \"60s\"\n".to_owned();
+    let mut second =
+        "[clusters.second]\nengine = \"postgres\"\ncausal_wait = \"1s\"\nmax_lag = \"60s\"\n".to_owned();
     for server in two.servers() {
         second += &format!("[[clusters.second.endpoints]]\naddress = \"{}\"\n", server.address());
     }

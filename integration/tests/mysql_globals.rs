@@ -83,7 +83,12 @@ fn a_session_keeps_its_defaults(make: Make) {
     // A text up to its end, of which the other reading makes something else.
     assert_eq!(old.value(r"SELECT 'a\', get_lock(''mine'', 0) -- '"), r"a', get_lock('mine', 0) -- ");
     old.query("INSERT INTO t VALUES (1)").ok();
-    let rows = |n: u32| cluster.primary.value(&format!("SELECT count(*) FROM app.t WHERE n = {n}"));
+    // Whoever asks has the new defaults as well, by which a reader waits for writers.
+    let rows = |n: u32| {
+        let mut admin = cluster.primary.admin();
+        admin.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").ok();
+        admin.value(&format!("SELECT count(*) FROM app.t WHERE n = {n}"))
+    };
     assert_eq!(rows(1), "1", "what was written is not committed");
     let free =
         || cluster.servers().map(|server| server.value("SELECT is_free_lock('mine')")).collect::<String>();

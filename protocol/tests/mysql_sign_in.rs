@@ -31,7 +31,9 @@ fn terms(plugin: &str, tls: bool) -> LoginTerms {
         tls_required: false,
         method: AuthMethod::Scram,
         mock_secret: Arc::new([5; 32]),
-        announced: Arc::new(announced.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()),
+        announced: protocol::Reported::new(
+            announced.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ),
         key_pair: Some(key_pair()),
         next_number: Arc::default(),
     }
