@@ -6,7 +6,7 @@
 //! refuses a peer that sent anything in clear behind its request for TLS.
 
 use crate::key_pair::KeyPair;
-use crate::{Fault, Secret};
+use crate::{Fault, Reported, Secret};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -46,7 +46,7 @@ pub struct LoginTerms {
     pub mock_secret: Arc<[u8; 32]>,
     /// What databases reported when Splitpool signed in to them, for a protocol in which the
     /// database speaks first.
-    pub announced: Arc<Vec<(String, String)>>,
+    pub announced: Reported,
     /// Opens passwords that clients without TLS seal, for a protocol in which they do. `None` where nobody's password
     /// must be told: what cannot be checked otherwise is wrong then.
     pub key_pair: Option<Arc<KeyPair>>,
@@ -127,7 +127,7 @@ pub trait Login: Send {
     fn key(&self) -> Option<Self::CancelKey>;
     /// Appends what a client is told once it has signed in: the values that the database
     /// reports, the key to cancel with, and that it may begin.
-    fn welcome(&mut self, reported: &[(String, String)], key: &Self::CancelKey, out: &mut Vec<u8>);
+    fn welcome(&mut self, reported: &Reported, key: &Self::CancelKey, out: &mut Vec<u8>);
     /// Appends `fault`, which ends the connection.
     fn refuse(&mut self, fault: &Fault, out: &mut Vec<u8>);
 }

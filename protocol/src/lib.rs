@@ -19,6 +19,7 @@ pub mod mysql;
 pub mod own;
 pub mod postgres;
 pub mod proxied;
+pub mod reported;
 pub mod secret;
 pub mod served;
 pub mod settings;
@@ -28,6 +29,7 @@ pub use fault::{Fault, Severity};
 pub use frame::{Head, ProtocolError};
 pub use gtid::Gtid;
 pub use held::Held;
+pub use reported::Reported;
 pub use secret::Secret;
 pub use settings::Settings;
 

@@ -5,7 +5,7 @@
 
 use crate::handshake::Greeting;
 use crate::own::Inspection;
-use crate::{Fault, Gtid, Head, Held, ProtocolError, Settings};
+use crate::{Fault, Gtid, Head, Held, ProtocolError, Reported, Settings};
 use std::sync::Arc;
 
 /// Where a session stands in its transaction.
@@ -123,8 +123,10 @@ pub trait Memory: Send + 'static {
     fn settings_reset(&mut self);
     /// Forgets all that a return to a fresh state wipes out.
     fn wiped(&mut self);
-    /// The values that the database reported at sign-in.
-    fn reported(&self) -> &[(String, String)];
+    /// The values that the database reports: those of the sign-in, and what it has reported since.
+    fn reported(&self) -> &Reported;
+    /// The database reported these values while an errand of ours ran.
+    fn note_reported(&mut self, reported: &[(String, String)]);
     /// The schema in which a name without one is looked up; empty if that is not one schema. `None` if names do not
     /// matter, because the database itself lists what a session has left.
     fn place(&self) -> Option<&str>;
@@ -142,7 +144,7 @@ pub trait Tracker: Send + 'static {
 
     /// The tracker of a session that has just signed in as its `greeting` says; `reported` is
     /// what its client was told.
-    fn new(registry: Arc<Self::Registry>, greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self;
+    fn new(registry: Arc<Self::Registry>, greeting: &Greeting, reported: Reported) -> Self;
 
     /// Judges `inbox`, which begins with the first byte that was not sent on or dropped.
     /// Requests longer than `gather_max` bytes are not gathered but streamed.
@@ -266,7 +268,12 @@ pub trait Tracker: Send + 'static {
     /// How quotes in the session's texts are to be read.
     fn quoting(&self) -> Quoting;
 
-    /// The database reported these values while an errand of ours ran: appends those that the
-    /// client must know to `out`.
-    fn note_reported(&mut self, reported: &[(String, String)], out: &mut Vec<u8>);
+    /// Whether the client knows all that the database reports on the backend that `memory` belongs to.
+    fn knows(&self, memory: &Self::Memory) -> bool;
+
+    /// Whether a text that was judged by this session's `quoting` means the same there, or was judged strictly enough.
+    fn reads_as(&self, memory: &Self::Memory) -> bool;
+
+    /// Appends to `out` what the client does not know of it. Returns whether there was anything.
+    fn heed(&mut self, memory: &mut Self::Memory, out: &mut Vec<u8>) -> bool;
 }

@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 use fastrand::Rng;
-use protocol::Protocol;
 use protocol::handshake::Greeting;
 use protocol::postgres::{PgMemory, PgTracker, Postgres, Registry};
 use protocol::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use protocol::{Protocol, Reported};
 use std::sync::Arc;
 
 fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -126,7 +126,7 @@ impl Session {
     fn new(gather_max: usize) -> Self {
         let key = Postgres::new_cancel_key([7; 36], false, 0);
         Self {
-            tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default()),
+            tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Reported::default()),
             memory: PgMemory::signed_in(key, Vec::new()),
             database: Database::default(),
             inbox: Vec::new(),

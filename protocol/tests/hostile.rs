@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 use fastrand::Rng;
-use protocol::Protocol;
 use protocol::handshake::Greeting;
 use protocol::postgres::{PgMemory, PgTracker, Postgres, Registry};
 use protocol::tracker::{Intake, Tracker};
+use protocol::{Protocol, Reported};
 use std::sync::Arc;
 
 const GATHER_MAX: usize = 512;
@@ -95,7 +95,8 @@ fn spoil(random: &mut Rng, bytes: &mut Vec<u8>) {
 fn session(random: &mut Rng) -> (u32, u32) {
     let key = Postgres::new_cancel_key([7; 36], false, 0);
     let mut memory = PgMemory::signed_in(key, Vec::new());
-    let mut tracker = PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default());
+    let mut tracker =
+        PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Reported::default());
     let (mut inbox, mut rest_of_frame) = (Vec::new(), 0);
     let (mut requests, mut replies) = (0, 0);
     for _ in 0..random.usize(1..40) {

@@ -10,7 +10,7 @@
 use protocol::handshake::{Dial, DialStep, DialTerms, DialTls, Greeting};
 use protocol::mysql::{MyDial, MyMemory, MySql, MyTracker, Registry};
 use protocol::tracker::{Intake, Memory, Tracker, TxnStatus, Verdict};
-use protocol::{Held, Protocol, Settings};
+use protocol::{Held, Protocol, Reported, Settings};
 use std::sync::Arc;
 
 const SESSION_TRACK: u64 = 1 << 23;
@@ -140,7 +140,7 @@ impl Stage {
     fn new(abilities: u64) -> Self {
         let greeting = Greeting { abilities, ..Greeting::default() };
         Self {
-            tracker: MyTracker::new(Arc::new(Registry::default()), &greeting, Arc::default()),
+            tracker: MyTracker::new(Arc::new(Registry::default()), &greeting, Reported::default()),
             memory: memory(),
             inbox: Vec::new(),
             carry: Vec::new(),

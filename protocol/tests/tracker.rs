@@ -6,10 +6,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use protocol::Protocol;
 use protocol::handshake::Greeting;
 use protocol::postgres::{CancelKey, PgMemory, PgTracker, Postgres, Registry};
-use protocol::tracker::{Intake, Tracker, TxnStatus, Verdict};
+use protocol::tracker::{Intake, Memory, Tracker, TxnStatus, Verdict};
+use protocol::{Protocol, Reported};
 use std::sync::Arc;
 
 fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -60,7 +60,7 @@ impl Stage {
     fn new() -> Self {
         let key = Postgres::new_cancel_key([7; 36], false, 0);
         Self {
-            tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default()),
+            tracker: PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Reported::default()),
             memory: fresh(key),
             inbox: Vec::new(),
             to_backend: Vec::new(),
@@ -76,6 +76,9 @@ impl Stage {
                     assert_eq!(rest, 0, "nothing here is large");
                     let request = self.inbox.drain(..len).collect::<Vec<_>>();
                     let (memory, out) = (&mut self.memory, &mut self.to_backend);
+                    if !self.tracker.knows(memory) {
+                        self.tracker.heed(memory, &mut self.to_client);
+                    }
                     self.tracker.forward(&request, rest, memory, out, &mut self.to_client).unwrap();
                 }
                 Intake::Drop(len) => drop(self.inbox.drain(..len)),
@@ -285,7 +288,7 @@ fn what_a_command_is_about_is_prepared_first() {
 fn another_clients_unnamed_statement_is_not_ours() {
     let mut stage = Stage::new();
     stage.play("C> P::select 1 | S\n>B P::select 1 | S\nB> 1 | Z:I\n>C 1 | Z:I", 0);
-    stage.tracker = PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Arc::default());
+    stage.tracker = PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Reported::default());
     stage.play("C> B:: | S\n>B CS: | B:: | S\nB> 3 | E!:26000 | Z:I\n>C E!:26000 | Z:I", 0);
 }
 
@@ -470,6 +473,76 @@ fn quoting_rules_that_change_are_noticed() {
     let mut stage = Stage::new();
     assert!(stage.tracker.quoting().trusted);
     stage.play("C> Q:set\n>B Q:set\nB> S!:standard_conforming_strings:off | CC:SET | Z:I", 0);
+    assert!(!stage.tracker.quoting().trusted);
+}
+
+/// What follows is played by another session on the same backend.
+fn hand_over(stage: &mut Stage) {
+    stage.tracker = PgTracker::new(Arc::new(Registry::default()), &Greeting::default(), Reported::default());
+}
+
+#[test]
+fn what_one_session_was_told_the_next_is_told_first() {
+    let mut stage = Stage::new();
+    stage.play("C> Q:one\n>B Q:one\nB> CC:SELECT 1 | S!:TimeZone:Asia/Tokyo | Z:I\n>C CC:SELECT 1 | S!:TimeZone:Asia/Tokyo | Z:I", 0);
+    hand_over(&mut stage);
+    stage
+        .play("C> Q:two\n>C S!:TimeZone:Asia/Tokyo\n>B Q:two\nB> CC:SELECT 1 | Z:I\n>C CC:SELECT 1 | Z:I", 0);
+    stage.play("C> Q:two\n>C\n>B Q:two\nB> CC:SELECT 1 | Z:I\n>C CC:SELECT 1 | Z:I", 0);
+    // What an errand hears, in the order in which it came; who takes writes is nobody's business.
+    let heard = [("TimeZone", "Asia/Seoul"), ("DateStyle", "ISO"), ("in_hot_standby", "on")];
+    stage.memory.note_reported(&heard.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    stage.play("C> Q:two\n>C S!:TimeZone:Asia/Seoul | S!:DateStyle:ISO\n>B Q:two\nB> CC:SELECT 1 | Z:I\n>C CC:SELECT 1 | Z:I", 0);
+}
+
+#[test]
+fn what_was_unsaid_is_said_again() {
+    let mut stage = Stage::new();
+    stage.memory.note_reported(&[("TimeZone".to_owned(), "Asia/Tokyo".to_owned())]);
+    stage.play("C> Q:two\n>C S!:TimeZone:Asia/Tokyo\n>B Q:two\nB> S!:DateStyle:ISO\n>C S!:DateStyle:ISO", 0);
+    stage.tracker.rewind();
+    assert!(!stage.tracker.is_touched(), "nobody knows of a change");
+    stage.play("C> Q:two\n>C S!:TimeZone:Asia/Tokyo | S!:DateStyle:ISO\n>B Q:two\nB> CC:SELECT 1 | Z:I", 0);
+    // A reply that the client does not see is heard by the backend's memory.
+    stage.play("C> Q:two\n>B Q:two", 0);
+    stage.to_client.clear();
+    stage.tracker.mute();
+    stage.play("B> S!:TimeZone:Asia/Seoul | CC:SELECT 1 | Z:I\n>C", 0);
+    stage.tracker.rewind();
+    stage.play("C> Q:two\n>C S!:TimeZone:Asia/Seoul\n>B Q:two\nB> CC:SELECT 1 | Z:I", 0);
+}
+
+#[test]
+fn a_change_that_is_taken_back_touches_nothing() {
+    let mut stage = Stage::new();
+    stage.memory.note_reported(&[("TimeZone".to_owned(), "UTC".to_owned())]);
+    stage.play("C> Q:one\n>C S!:TimeZone:UTC\n>B Q:one\nB> CC:SELECT 1 | Z:I", 0);
+    assert!(!stage.tracker.is_touched(), "it was told, not changed");
+    stage.play("C> Q:two\n>B Q:two\nB> CC:SET | S!:TimeZone:Asia/Tokyo | Z:T", 0);
+    stage.play("C> Q:end\n>B Q:end\nB> CC:COMMIT | S!:TimeZone:UTC | Z:I", 0);
+    assert!(!stage.tracker.is_touched());
+    stage.play("C> Q:two\n>B Q:two\nB> CC:SELECT 1 | S!:TimeZone:Asia/Tokyo | Z:I", 0);
+    assert!(stage.tracker.is_touched() && !stage.tracker.is_touched());
+}
+
+#[test]
+fn a_backend_may_read_texts_in_another_way() {
+    let mut stage = Stage::new();
+    let reports = |stage: &mut Stage, name: &str, value: &str| {
+        stage.memory.note_reported(&[(name.to_owned(), value.to_owned())]);
+    };
+    reports(&mut stage, "TimeZone", "UTC");
+    assert!(!stage.tracker.knows(&stage.memory) && stage.tracker.reads_as(&stage.memory));
+    reports(&mut stage, "standard_conforming_strings", "off");
+    assert!(!stage.tracker.reads_as(&stage.memory));
+    stage.tracker.heed(&mut stage.memory, &mut Vec::new());
+    assert!(stage.tracker.knows(&stage.memory) && stage.tracker.reads_as(&stage.memory));
+    assert!(!stage.tracker.quoting().trusted);
+    // Who does not trust its own reading is not led astray.
+    reports(&mut stage, "standard_conforming_strings", "on");
+    assert!(stage.tracker.reads_as(&stage.memory) && !stage.tracker.quoting().trusted);
+    reports(&mut stage, "client_encoding", "SJIS");
+    stage.tracker.heed(&mut stage.memory, &mut Vec::new());
     assert!(!stage.tracker.quoting().trusted);
 }
 

@@ -33,8 +33,8 @@ pub use averages::Averages;
 use averages::PERIOD;
 use facts::Facts;
 use parking_lot::Mutex;
-use protocol::Fault;
 use protocol::fault::Cause;
+use protocol::{Fault, Reported};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -94,7 +94,7 @@ fn is_known_as(name: &str) -> bool {
 pub const COLUMNS_OF: &str = "splitpool.pgbouncer";
 
 /// What an operator's client is told when it has signed in. Drivers look for these.
-pub fn reported() -> Vec<(String, String)> {
+pub fn reported() -> Reported {
     let all = [
         ("server_version", "1.24.1/splitpool"),
         ("client_encoding", "UTF8"),
@@ -105,7 +105,7 @@ pub fn reported() -> Vec<(String, String)> {
         ("is_superuser", "on"),
         ("integer_datetimes", "on"),
     ];
-    all.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    Reported::new(all.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
 }
 
 impl Console {

@@ -13,9 +13,9 @@ use crate::traces::Tracer;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pool::{Freshness, Need};
-use protocol::Protocol;
 use protocol::handshake::{AuthMethod, Credential, Verifier};
 use protocol::tracker::Memory;
+use protocol::{Protocol, Reported};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,7 @@ pub struct Directory<P: Protocol> {
     /// Seeds the salts of users, so that unknown ones look like known ones.
     pub(crate) mock_secret: Arc<[u8; 32]>,
     /// What a database reported when it was signed in to.
-    announced: ArcSwap<Vec<(String, String)>>,
+    announced: ArcSwap<Reported>,
 }
 
 /// Why there is no service.
@@ -167,8 +167,8 @@ impl<P: Protocol> Directory<P> {
     }
 
     /// What a database reported when it was signed in to; empty as long as none was.
-    pub fn announced(&self) -> Arc<Vec<(String, String)>> {
-        self.announced.load_full()
+    pub fn announced(&self) -> Reported {
+        Reported::clone(&self.announced.load())
     }
 
     /// Signs in to some database, to learn what databases report. Returns whether that worked
@@ -188,7 +188,7 @@ impl<P: Protocol> Directory<P> {
                 let mut freshness = Freshness::default();
                 let need = Need::of_anybody(&mut freshness, Instant::now(), deadline);
                 if let Ok(leased) = service.access.lease(need).await {
-                    self.announced.store(Arc::new(leased.lease.memory.reported().to_vec()));
+                    self.announced.store(Arc::new(leased.lease.memory.reported().clone()));
                     leased.lease.release();
                     return true;
                 }

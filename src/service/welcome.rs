@@ -5,7 +5,7 @@
 //! for a while: most clients of an application ask for the same.
 
 use parking_lot::Mutex;
-use protocol::Settings;
+use protocol::{Reported, Settings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ const FRESH: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Welcome {
     /// The values that it reports.
-    pub reported: Arc<Vec<(String, String)>>,
+    pub reported: Reported,
+    /// Those that the backend reported which was asked.
+    pub heard: Reported,
     /// The settings as it spells them.
     pub settings: Settings,
 }
@@ -34,6 +36,18 @@ impl Welcomes {
         let kept = self.0.lock();
         let (at, _, welcome) = kept.iter().find(|(_, settings, _)| settings == asked)?;
         Some((Arc::clone(welcome), now.duration_since(*at) < FRESH))
+    }
+
+    /// A session with these settings, spelled as the database does, has seen what is reported with them: if another
+    /// answer was kept, the database has changed, and no answer holds any longer.
+    pub(crate) fn doubt(&self, settings: &Settings, reported: &Reported) {
+        let mut kept = self.0.lock();
+        let other = |(_, _, welcome): &(Instant, Settings, Arc<Welcome>)| {
+            welcome.settings == *settings && welcome.heard != *reported
+        };
+        if kept.iter().any(other) {
+            kept.clear();
+        }
     }
 
     /// Keeps an answer.

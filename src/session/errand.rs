@@ -8,7 +8,7 @@ use super::request::ERRAND_MAX;
 use pool::Backend;
 use protocol::fault::Cause;
 use protocol::own::{Errand, Outcome, OwnReply, OwnStep};
-use protocol::tracker::{Memory, Tracker};
+use protocol::tracker::Memory;
 use protocol::{Fault, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -63,6 +63,7 @@ async fn exchange<P: Protocol>(
                 OwnStep::Pass | OwnStep::Note => client.extend_from_slice(frame),
                 OwnStep::Over(outcome) => {
                     backend.carry = bytes.split_off(at + head.len());
+                    backend.memory.note_reported(&outcome.reported);
                     return Some(*outcome);
                 }
             }
@@ -99,7 +100,6 @@ impl<P: Protocol> Session<P> {
             return Err(Trouble::Refused(fault));
         }
         lease.memory.set_settings(self.settings.clone());
-        self.tracker.note_reported(&outcome.reported, self.client.outbox.space());
         Ok(())
     }
 }

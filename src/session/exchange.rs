@@ -68,6 +68,8 @@ impl<P: Protocol> Session<P> {
         let keeps = heals || chances.repeats || chances.retry.is_some();
         let mut relay = Relay::new(request.rest, chances.retry, heals);
         relay.kept = if keeps { request.len } else { 0 };
+        relay.said = self.client.outbox.mark();
+        self.tell_news();
         self.send(request.len, request.rest)?;
         if !keeps {
             self.client.consume(request.len);
@@ -136,9 +138,10 @@ impl<P: Protocol> Session<P> {
             }
             Stop::Stale => {
                 self.tracker.rewind();
-                let kept = relay.kept;
+                let (kept, said) = (relay.kept, relay.said);
                 *relay = Relay::new(exchange.request.rest, exchange.chances.retry, false);
-                relay.kept = kept;
+                (relay.kept, relay.said) = (kept, said);
+                self.tell_news();
                 self.send(exchange.request.len, exchange.request.rest)?;
             }
             Stop::Refused(code) => {
@@ -146,7 +149,7 @@ impl<P: Protocol> Session<P> {
                 return Ok(Some(Attempt::Refused(code)));
             }
             Stop::BackendLost { relayed: false, .. } if exchange.chances.repeats && self.txn_idle() => {
-                self.client.outbox.clear();
+                self.client.outbox.unsay(relay.said);
                 self.tracker.rewind();
                 return Ok(Some(Attempt::LostUnseen));
             }

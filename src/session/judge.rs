@@ -92,6 +92,14 @@ impl Judgement {
         Self { target: Target::Primary, reason: Reason::Transaction, ..Self::nothing() }
     }
 
+    /// It was judged by rules that do not hold where it would run: these bytes may mean anything.
+    pub(super) fn distrust(&mut self, bytes: &[u8]) {
+        (self.target, self.reason) = (Target::Primary, Reason::UntrustedLexing);
+        self.effects |= Effects::UNKNOWN;
+        self.repeatable = false;
+        self.heard = router::spelled_settings(bytes, hold::HEARD_MAX);
+    }
+
     /// Whether a refusal leaves nothing of it done: one statement that calls nothing which might have committed a part.
     pub(super) fn is_all_or_nothing(&self) -> bool {
         self.statements == 1

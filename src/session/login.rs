@@ -255,7 +255,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
     let freshness = told(&greeting);
     Some(Session {
         client,
-        tracker: P::Tracker::new(Arc::clone(&gate.registry), &greeting, Arc::clone(&welcome.reported)),
+        tracker: P::Tracker::new(Arc::clone(&gate.registry), &greeting, welcome.reported.clone()),
         service,
         directory: Arc::clone(&gate.directory),
         slot,

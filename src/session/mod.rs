@@ -18,6 +18,7 @@ mod ears;
 mod errand;
 mod exchange;
 mod fence;
+mod heed;
 mod hold;
 pub(crate) mod introduction;
 mod judge;

@@ -52,6 +52,8 @@ pub(super) struct Relay {
     pub(super) heard: usize,
     /// Bytes at the front of the inbox that were sent and are kept to be sent once more.
     pub(super) kept: usize,
+    /// What the client's outbox held before there was an answer to this request: nothing takes that back.
+    pub(super) said: usize,
     /// Replies of our own that are due behind the current frame.
     after: Vec<u8>,
     /// Whether the client has had anything of the reply.
@@ -327,7 +329,7 @@ impl Relay {
                     client.outbox.space().extend_from_slice(bytes.get(run..at).unwrap_or_default());
                 }
                 if self.refused.is_some() {
-                    client.outbox.clear();
+                    client.outbox.unsay(self.said);
                     self.after.clear();
                 }
                 run = at;

@@ -183,6 +183,7 @@ impl<P: Protocol> Session<P> {
         if self.is_concerned(judged) {
             self.prick_ears(judged, request.len).await?;
         }
+        self.note_misread();
         let note = if self.opening.is_open() { self.follow(judged, request.len).await? } else { None };
         let mut exchange = self.open_exchange(request, Chances::default(), started)?;
         match poll_fn(|cx| self.poll_exchange(cx, &mut exchange)).await? {
@@ -243,6 +244,12 @@ impl<P: Protocol> Session<P> {
                     now = Instant::now();
                     continue;
                 }
+            }
+            if self.may_be_misread()
+                && let Err(lost) = Box::pin(self.reread(judged, request.len)).await
+            {
+                exclude = lost;
+                continue;
             }
             if self.is_concerned(judged) {
                 self.prick_ears(judged, request.len).await?;

@@ -71,8 +71,13 @@ impl<P: Protocol> Session<P> {
         if judged.reason != Reason::Session || judged.statements > 1 || self.tracker.written().is_some() {
             self.mark_freshness(judged, now);
         }
+        let touched = self.tracker.is_touched();
+        if touched && !self.tracker.quoting().trusted {
+            // The rules changed under the text, which may have meant anything.
+            self.effects |= Effects::UNKNOWN;
+        }
         self.note_effects(judged);
-        if self.tracker.is_touched() | hold::is_asked(self.effects) {
+        if touched | hold::is_asked(self.effects) {
             return Left::Questions;
         }
         let effects = std::mem::replace(&mut self.effects, Effects::empty());
@@ -119,6 +124,7 @@ impl<P: Protocol> Session<P> {
         } else {
             // What a RESET took of the values of the sign-in.
             self.restore().await.map_err(|_| lost())?;
+            self.heed();
         }
         self.show_pin(held);
         Ok(())
@@ -217,8 +223,8 @@ impl<P: Protocol> Session<P> {
         let changes: Vec<Change<'_>> =
             self.startup.iter().filter(gone).map(|(name, value)| Change::Set(name, value)).collect();
         if !changes.is_empty() {
-            let applied = errand::run(lease, &Errand::Apply(&changes), client).await.map_err(|_| lost())?;
-            self.tracker.note_reported(&applied.reported, client);
+            errand::run(lease, &Errand::Apply(&changes), client).await.map_err(|_| lost())?;
+            self.heed();
         }
         Ok(())
     }
@@ -255,6 +261,7 @@ impl<P: Protocol> Session<P> {
         self.asked = Asked::by::<P>(&self.settings);
         let token = found.settings.value(TOKEN).map(str::to_owned);
         lease.memory.set_settings(found.settings);
+        self.service.welcomes.doubt(&self.settings, lease.memory.reported());
         let held = found.held.union(self.hold.named.held());
         if let Some(token) = token {
             let consistency = if told_alone { self.consistency() } else { Consistency::Session };

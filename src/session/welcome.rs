@@ -90,7 +90,6 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
     let need = Need::of_anybody(&mut freshness, now, deadline);
     let mut lease = service.access.lease(need).await.map_err(|error| error.fault())?.lease;
     let lost = |_| Fault::fatal(Cause::BackendLost, "the database was lost while a client signed in");
-    let mut reported = lease.memory.reported().to_vec();
     let have = lease.memory.settings().clone();
     let changes: Vec<Change<'_>> = have.changes(asked);
     let applied = errand::run(&mut lease, &Errand::Apply(&changes), &mut Vec::new()).await.map_err(lost)?;
@@ -98,16 +97,6 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
         return Err(Fault::fatal(Cause::InvalidParameter, message).code(code));
     }
     lease.memory.set_settings(asked.clone());
-    // What an earlier session left there was reported to it, and may be reported again or not.
-    for (name, value) in applied.reported {
-        match reported.iter_mut().find(|(have, _)| *have == name) {
-            Some((_, have)) => *have = value,
-            None => reported.push((name, value)),
-        }
-    }
-    if let Some((_, standby)) = reported.iter_mut().find(|(name, _)| name == "in_hot_standby") {
-        "off".clone_into(standby);
-    }
     let names: Vec<Box<str>> =
         asked.iter().map(|(name, _)| name).filter(|name| name.contains('.')).map(Into::into).collect();
     let inspected = errand::run(&mut lease, &Errand::Inspect { names: &names, things: &[] }, &mut Vec::new())
@@ -117,13 +106,13 @@ async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welc
         return Err(Fault::fatal(Cause::Internal, "the session's settings could not be read back"));
     }
     let found = lease.memory.difference(inspected.inspection);
-    // What the backend had already is not reported again.
-    for (name, value) in &mut reported {
-        if let Some(set) = found.settings.value(name) {
-            set.clone_into(value);
-        }
+    let heard = lease.memory.reported().clone();
+    let mut reported = heard.clone();
+    // What a database does not report by itself.
+    for (name, value) in found.settings.iter().filter(|(name, _)| heard.value(name).is_some()) {
+        reported.note(name, value);
     }
     lease.memory.set_settings(found.settings.clone());
     lease.release();
-    Ok(Welcome { reported: Arc::new(reported), settings: found.settings })
+    Ok(Welcome { reported, heard, settings: found.settings })
 }

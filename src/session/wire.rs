@@ -118,8 +118,20 @@ impl Outbox {
         &mut self.bytes
     }
 
-    /// Forgets what was appended and not yet sent.
-    pub(super) fn clear(&mut self) {
+    /// Says what is here by now, for `unsay`.
+    pub(super) fn mark(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets what was appended since the mark, unless some of it was sent.
+    pub(super) fn unsay(&mut self, mark: usize) {
+        if self.sent <= mark {
+            self.bytes.truncate(mark);
+        }
+    }
+
+    /// Forgets everything.
+    fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
         if self.bytes.capacity() > KEEP {

@@ -14,11 +14,12 @@ use super::flags::{capability as cap, mark, status};
 use super::frame::{self, HEADER};
 use super::hello::{Answer, COLLATION, Hello, TLS_REQUEST};
 use super::known::is_password;
+use super::memory::{AUTOCOMMIT, is_on};
 use super::messages::{self, Done, printable};
 use super::proof::{self, NONCE, Plugin};
-use crate::Secret;
 use crate::fault::{Cause, Fault};
 use crate::handshake::{AuthMethod, Credential, Greeting, Login, LoginStep, LoginTerms, Verifier};
+use crate::{Reported, Secret};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -89,10 +90,7 @@ impl Login for MyLogin {
 
     fn new(terms: Arc<LoginTerms>) -> Self {
         let number = terms.next_number.fetch_add(1, Ordering::Relaxed);
-        let announced = |name: &str| {
-            let found = terms.announced.iter().find(|(have, _)| have == name);
-            found.map(|(_, value)| value.as_str())
-        };
+        let announced = |name: &str| terms.announced.value(name);
         let plugin = announced("default_authentication_plugin").map(str::as_bytes);
         let abilities = announced("capabilities").and_then(|text| text.parse().ok());
         let abilities: u64 = abilities.unwrap_or(cap::FLAVOUR_OF_ALL);
@@ -125,9 +123,8 @@ impl Login for MyLogin {
         if matches!(self.phase, Phase::Change) {
             return;
         }
-        let version = self.terms.announced.iter().find(|(name, _)| name == "version");
         let hello = Hello {
-            version: version.map_or(VERSION, |(_, value)| value.as_str()).as_bytes().to_vec(),
+            version: self.terms.announced.value("version").unwrap_or(VERSION).as_bytes().to_vec(),
             thread: self.thread,
             nonce: self.nonce.unwrap_or_default(),
             capabilities: self.offered,
@@ -241,8 +238,10 @@ impl Login for MyLogin {
         Some(CancelKey(self.thread))
     }
 
-    fn welcome(&mut self, _reported: &[(String, String)], _key: &CancelKey, out: &mut Vec<u8>) {
-        let done = Done { status: status::AUTOCOMMIT, ..Done::default() };
+    fn welcome(&mut self, reported: &Reported, _key: &CancelKey, out: &mut Vec<u8>) {
+        let autocommit = reported.value(AUTOCOMMIT).is_none_or(is_on);
+        let status = if autocommit { status::AUTOCOMMIT } else { 0 };
+        let done = Done { status, ..Done::default() };
         messages::put_ok(out, self.sequence, mark::OK, &done);
         self.sequence = self.sequence.wrapping_add(1);
     }

@@ -13,7 +13,7 @@ use super::named;
 use super::own::{COLLATION_ID, MULTI_STATEMENTS, SCHEMA};
 use crate::own::Inspection;
 use crate::settings::TOKEN;
-use crate::{Held, Settings};
+use crate::{Held, Reported, Settings};
 use hashbrown::HashMap;
 
 /// How many statements are kept prepared on one connection. The oldest use goes first.
@@ -22,9 +22,21 @@ pub const PREPARED_MAX: usize = 200;
 /// How many variables a session may change.
 const CHANGED_MAX: usize = 256;
 
-/// What is always asked for: SET NAMES does not tell all of them.
-pub const ALWAYS: [&str; 4] =
+/// By what a text is read. Always asked for: SET NAMES does not tell all of them.
+const READING: [&str; 4] =
     ["character_set_client", "character_set_results", "collation_connection", "sql_mode"];
+
+/// What a session keeps from its sign-in to its end, however the defaults of the database change meanwhile, beside
+/// the isolation of its transactions: a backend that is younger than the session has others. Always asked for.
+const LASTING: [&str; 2] = [AUTOCOMMIT, "time_zone"];
+
+/// Whether a statement outside a transaction is one of its own.
+pub(super) const AUTOCOMMIT: &str = "autocommit";
+
+/// What the isolation of transactions is called.
+pub(super) const fn isolation(is_mariadb: bool) -> &'static str {
+    if is_mariadb { "tx_isolation" } else { "transaction_isolation" }
+}
 
 /// The variables whose changes are told. Who shortens the list may do so untold, so it is always looked at.
 const TRACKED: &str = "session_track_system_variables";
@@ -78,6 +90,11 @@ fn is_back(name: &str, value: &[u8]) -> bool {
     }
 }
 
+/// Whether a switch is on, as its value is asked for or told; so it is as long as nobody has said.
+pub(super) fn is_on(value: &str) -> bool {
+    !matches!(value.trim_start_matches('\''), "0" | "OFF")
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Prepared {
     id: u32,
@@ -88,7 +105,7 @@ struct Prepared {
 #[derive(Debug)]
 pub struct MyMemory {
     key: CancelKey,
-    reported: Vec<(String, String)>,
+    reported: Reported,
     pub(super) capabilities: u64,
     pub(super) is_mariadb: bool,
     /// How it looks up a collation by number.
@@ -132,12 +149,15 @@ impl MyMemory {
             ("default_authentication_plugin", &String::from_utf8_lossy(&hello.plugin)),
             ("sql_mode", ""),
             ("character_set_client", ""),
+            (AUTOCOMMIT, ""),
         ];
         Self {
             key: CancelKey(hello.thread),
             is_mariadb: hello.is_mariadb(),
             collations: Collations::of(&version),
-            reported: reported.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            reported: Reported::new(
+                reported.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            ),
             capabilities,
             database: database.into(),
             settings: Settings::default(),
@@ -246,7 +266,7 @@ impl MyMemory {
     pub(super) fn asked(&self) -> Vec<Box<str>> {
         let set = self.settings.iter().map(|(name, _)| name);
         let changed = self.changed.iter().map(AsRef::as_ref);
-        let always = ALWAYS.into_iter().chain([TRACKED]);
+        let always = READING.into_iter().chain(LASTING).chain([isolation(self.is_mariadb), TRACKED]);
         let mut names: Vec<Box<str>> = always.chain(set).chain(changed).map(Into::into).collect();
         names.retain(|name| {
             ![COLLATION_ID, MULTI_STATEMENTS, SCHEMA, TOKEN].contains(&name.as_ref())
@@ -259,8 +279,8 @@ impl MyMemory {
 
     /// Of these settings those by which a statement is bound when it is prepared.
     pub(super) fn birth(settings: &Settings, database: &str) -> Settings {
-        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(ALWAYS.len() + 1);
-        for name in ALWAYS {
+        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(READING.len() + 1);
+        for name in READING {
             if let Some(value) = settings.value(name) {
                 pairs.push((name.into(), value.into()));
             }
@@ -345,9 +365,11 @@ impl crate::tracker::Memory for MyMemory {
         self.odd.clear();
     }
 
-    fn reported(&self) -> &[(String, String)] {
+    fn reported(&self) -> &Reported {
         &self.reported
     }
+
+    fn note_reported(&mut self, _: &[(String, String)]) {}
 
     fn place(&self) -> Option<&str> {
         Some(self.schema.as_deref().unwrap_or(&self.database))

@@ -8,7 +8,7 @@
 use super::attributes::NONE;
 use super::flags::{capability as cap, command, mark, status};
 use super::frame::{self, Reader};
-use super::memory::MyMemory;
+use super::memory::{self, MyMemory};
 use super::messages::{self, Done};
 use super::named::{self, Variable};
 use crate::own::{Errand, Named, Outcome, OwnReply, OwnStep};
@@ -59,8 +59,7 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             reply.simple(1);
         }
         Errand::Snapshot => {
-            let name = if memory.is_mariadb { "tx_isolation" } else { "transaction_isolation" };
-            query(&format!("SELECT @@session.{name}"), attributes, out);
+            query(&format!("SELECT @@session.{}", memory::isolation(memory.is_mariadb)), attributes, out);
             reply.waits.push_back(Waits::Isolation);
         }
         Errand::Say(text) => {

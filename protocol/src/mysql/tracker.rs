@@ -14,14 +14,14 @@ use super::count::Counts;
 use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, command, mark, status};
 use super::last::Last;
-use super::memory::MyMemory;
+use super::memory::{AUTOCOMMIT, MyMemory, is_on};
 use super::messages::{self, Done};
 use super::replies::Part;
 use super::statements::{Registry, Statement};
 use super::written::Written;
 use crate::handshake::Greeting;
 use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
-use crate::{Fault, Gtid, Head, Held, ProtocolError};
+use crate::{Fault, Gtid, Head, Held, ProtocolError, Reported};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub(super) struct Slot {
 pub struct MyTracker {
     pub(super) registry: Arc<Registry>,
     pub(super) abilities: u64,
-    initial: Arc<Vec<(String, String)>>,
+    initial: Reported,
     /// Bytes of the inbox that hold whole commands of the batch being gathered.
     pub(super) scanned: usize,
     pub(super) slots: HashMap<u32, Slot, foldhash::fast::RandomState>,
@@ -173,12 +173,12 @@ impl Tracker for MyTracker {
     type Memory = MyMemory;
     type Registry = Registry;
 
-    fn new(registry: Arc<Registry>, greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self {
+    fn new(registry: Arc<Registry>, greeting: &Greeting, reported: Reported) -> Self {
         let number = registry.next_number();
         let mut tracker = Self {
             registry,
             abilities: greeting.abilities,
-            initial: Arc::clone(&reported),
+            initial: reported.clone(),
             scanned: 0,
             slots: HashMap::default(),
             next_slot: 0,
@@ -201,7 +201,7 @@ impl Tracker for MyTracker {
             muted: false,
             txn: TxnStatus::Idle,
             tally: Tally::default(),
-            autocommit: true,
+            autocommit: reported.value(AUTOCOMMIT).is_none_or(is_on),
             insert_id: 0,
             number,
             count: 0,
@@ -315,7 +315,7 @@ impl Tracker for MyTracker {
 
     fn reset(&mut self, out: &mut Vec<u8>) {
         let sequence = self.sequence;
-        let (registry, initial) = (Arc::clone(&self.registry), Arc::clone(&self.initial));
+        let (registry, initial) = (Arc::clone(&self.registry), self.initial.clone());
         let greeting = Greeting { abilities: self.abilities, ..Greeting::default() };
         *self = Self::new(registry, &greeting, initial);
         self.say_ok(sequence, out);
@@ -430,7 +430,18 @@ impl Tracker for MyTracker {
         Quoting { trusted: self.quoting.trusted && self.charset_trusted, ..self.quoting }
     }
 
-    fn note_reported(&mut self, _reported: &[(String, String)], _out: &mut Vec<u8>) {}
+    /// Nothing is reported: by what a text is read is carried, as a setting.
+    fn knows(&self, _: &MyMemory) -> bool {
+        true
+    }
+
+    fn reads_as(&self, _: &MyMemory) -> bool {
+        true
+    }
+
+    fn heed(&mut self, _: &mut MyMemory, _: &mut Vec<u8>) -> bool {
+        false
+    }
 }
 
 impl MyTracker {

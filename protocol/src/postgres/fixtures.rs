@@ -45,7 +45,7 @@ pub fn terms(method: AuthMethod) -> LoginTerms {
         tls_required: false,
         method,
         mock_secret: Arc::new([5; 32]),
-        announced: Arc::default(),
+        announced: crate::Reported::default(),
         key_pair: None,
         next_number: Arc::default(),
     }

@@ -9,9 +9,9 @@
 use super::scram::{self, Channel, ScramError, Stored};
 use super::startup::{self, CancelKey, Hello, Packet};
 use super::{frame, messages};
-use crate::Secret;
 use crate::fault::{Cause, Fault};
 use crate::handshake::{AuthMethod, Credential, Greeting, Login, LoginStep, LoginTerms, Verifier};
+use crate::{Reported, Secret};
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion};
 use postgres_protocol::password;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl Login for PgLogin {
         None
     }
 
-    fn welcome(&mut self, reported: &[(String, String)], key: &CancelKey, out: &mut Vec<u8>) {
+    fn welcome(&mut self, reported: &Reported, key: &CancelKey, out: &mut Vec<u8>) {
         messages::welcome(reported, key, out);
     }
 

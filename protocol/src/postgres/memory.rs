@@ -6,11 +6,14 @@
 use super::CancelKey;
 use super::own::AUTHORIZATION;
 use crate::own::Inspection;
-use crate::{Held, Settings};
+use crate::{Held, Reported, Settings};
 use hashbrown::HashMap;
 
 /// Stands for an unnamed statement that may be anybody's: it is closed before a client could reach it.
 pub(super) const UNKNOWN: u64 = u64::MAX;
+
+/// Whether the backend is a replica is ours to know: clients see one database, which takes writes.
+pub(super) const STANDBY: &str = "in_hot_standby";
 
 /// How many statements are kept prepared on one connection. The oldest use goes first.
 pub const PREPARED_MAX: usize = 200;
@@ -35,7 +38,9 @@ pub(super) enum Here {
 #[derive(Debug)]
 pub struct PgMemory {
     key: CancelKey,
-    reported: Vec<(String, String)>,
+    /// Who signed in, as the database reported it.
+    signed_in_as: Option<Box<str>>,
+    pub(super) reported: Reported,
     settings: Settings,
     prepared: HashMap<u64, Use, foldhash::fast::RandomState>,
     clock: u64,
@@ -49,8 +54,13 @@ pub struct PgMemory {
 impl PgMemory {
     /// The memory of a connection that has just signed in.
     pub fn signed_in(key: CancelKey, reported: Vec<(String, String)>) -> Self {
+        let mut reported = Reported::new(reported);
+        if reported.value(STANDBY).is_some() {
+            reported.note(STANDBY, "off");
+        }
         Self {
             key,
+            signed_in_as: reported.value(AUTHORIZATION).map(Into::into),
             reported,
             settings: Settings::default(),
             prepared: HashMap::default(),
@@ -136,9 +146,7 @@ impl crate::tracker::Memory for PgMemory {
     fn difference(&mut self, found: Inspection) -> Inspection {
         // The session's authorization always shows. It comes with rights that decide what else
         // may be set, so a session that changed it is pinned rather than carried.
-        let signed_in =
-            self.reported.iter().find(|(name, _)| name == AUTHORIZATION).map(|(_, user)| user.as_str());
-        let changed = found.settings.value(AUTHORIZATION) != signed_in;
+        let changed = found.settings.value(AUTHORIZATION) != self.signed_in_as.as_deref();
         Inspection {
             held: if changed { found.held.union(Held::UNKNOWN) } else { found.held },
             settings: found.settings.without(AUTHORIZATION),
@@ -168,8 +176,14 @@ impl crate::tracker::Memory for PgMemory {
         self.unnamed = 0;
     }
 
-    fn reported(&self) -> &[(String, String)] {
+    fn reported(&self) -> &Reported {
         &self.reported
+    }
+
+    fn note_reported(&mut self, reported: &[(String, String)]) {
+        for (name, value) in reported.iter().filter(|(name, _)| name != STANDBY) {
+            self.reported.note(name, value);
+        }
     }
 
     fn place(&self) -> Option<&str> {

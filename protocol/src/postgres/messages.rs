@@ -6,7 +6,7 @@
 
 use super::frame;
 use super::startup::CancelKey;
-use crate::{Fault, Severity};
+use crate::{Fault, Reported, Severity};
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::response::ErrorResponse;
@@ -63,8 +63,8 @@ pub fn ready(out: &mut Vec<u8>, status: u8) {
 }
 
 /// Appends what follows AuthenticationOk: the reported values, the key, ReadyForQuery.
-pub fn welcome(reported: &[(String, String)], key: &CancelKey, out: &mut Vec<u8>) {
-    for (name, value) in reported {
+pub fn welcome(reported: &Reported, key: &CancelKey, out: &mut Vec<u8>) {
+    for (name, value) in reported.iter() {
         parameter_status(name, value, out);
     }
     let secret = SecretKey::Bytes(Bytes::copy_from_slice(key.secret()));

@@ -15,6 +15,7 @@ mod memory;
 mod messages;
 mod own;
 mod replies;
+mod reports;
 mod requests;
 mod rows;
 mod scram;

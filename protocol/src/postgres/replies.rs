@@ -49,7 +49,7 @@ impl PgTracker {
             b'T' | b'n' => self.described(head.tag),
             b'I' | b's' => self.executed(),
             b'E' => Ok(self.failed(seen, memory, instead)),
-            b'S' => Ok(self.parameter(head, seen)),
+            b'S' => Ok(self.report(head, seen, memory)),
             b'G' => self.copy_begins(),
             _ => Err(ProtocolError("the backend sent a message of unknown type")),
         }
@@ -218,25 +218,6 @@ impl PgTracker {
         out.push(0);
         frame::end(out, start);
         true
-    }
-
-    fn parameter(&mut self, head: Head, seen: &[u8]) -> Verdict {
-        if head.body > seen.len() {
-            return Verdict::Relay;
-        }
-        let Some((name, value)) = split_text(seen) else { return Verdict::Relay };
-        let value = split_text(value).map_or(value, |(value, _)| value);
-        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
-            return Verdict::Relay;
-        };
-        // Whether the backend is a replica is ours to know; the client sees one database.
-        if name == "in_hot_standby" {
-            return Verdict::Swallow;
-        }
-        if !self.muted {
-            self.note(name, value);
-        }
-        Verdict::Relay
     }
 
     /// The backend wants COPY data. In the extended protocol it ignores a Sync that was sent

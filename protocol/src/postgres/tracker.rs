@@ -8,11 +8,12 @@
 //! answer has not been seen, so that what we slip in can be told from what the client asked.
 
 use super::memory::UNKNOWN;
+use super::reports::trusted;
 use super::statements::{Registry, Statement};
 use super::{PgMemory, messages};
 use crate::handshake::Greeting;
 use crate::tracker::{Intake, Quoting, Tally, Tracker, TxnStatus, Verdict};
-use crate::{Fault, Gtid, Head, Held, ProtocolError};
+use crate::{Fault, Gtid, Head, Held, ProtocolError, Reported};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -143,43 +144,17 @@ pub struct PgTracker {
     pub(super) discarded: bool,
     pub(super) txn: TxnStatus,
     pub(super) tally: Tally,
-    pub(super) reported: Arc<Vec<(String, String)>>,
+    /// What the client was told of what the database reports.
+    pub(super) reported: Reported,
+    /// What it knows for certain, if what it was told since may be unsaid with the reply under way.
+    pub(super) certain: Option<Reported>,
+    /// What it was told before the database reported a change, since that was last asked.
+    pub(super) changed: Option<Reported>,
+    /// Whether the usual rules of quoting hold.
     pub(super) trusted: bool,
 }
 
-/// Client encodings in which a byte of ASCII may be the tail of another character.
-const UNSAFE_ENCODINGS: [&str; 8] =
-    ["SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "GB18030", "UHC", "JOHAB", "SQL_ASCII_UNKNOWN"];
-
 impl PgTracker {
-    pub(super) fn reported_value(&self, name: &str) -> Option<&str> {
-        self.reported.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Takes note of a reported value. Returns whether the client was told otherwise.
-    pub(super) fn note(&mut self, name: &str, value: &str) -> bool {
-        if self.reported_value(name) == Some(value) {
-            return false;
-        }
-        let reported = Arc::make_mut(&mut self.reported);
-        if let Some((_, have)) = reported.iter_mut().find(|(have, _)| have == name) {
-            value.clone_into(have);
-        } else if reported.len() < 256 {
-            reported.push((name.to_owned(), value.to_owned()));
-        }
-        self.trusted = trusted(&self.reported);
-        true
-    }
-
-    /// How the bytes of a statement are to be read, where that is not the usual way.
-    pub(super) fn flavour(&self) -> &[u8] {
-        match self.reported_value("client_encoding") {
-            Some("UTF8") | None if self.trusted => b"",
-            Some(encoding) => encoding.as_bytes(),
-            None => b"?",
-        }
-    }
-
     /// The client replaces its unnamed statement, or closes it, by a message for which an answer is owed.
     pub(super) fn set_unnamed(&mut self, number: u64, tail: &[u8]) {
         if number == 0 && self.unnamed.number == 0 && self.unnamed_before.is_empty() {
@@ -293,20 +268,11 @@ impl PgTracker {
     }
 }
 
-/// Whether the default rules of quoting hold, so that a text may be judged without asking.
-fn trusted(reported: &[(String, String)]) -> bool {
-    reported.iter().all(|(name, value)| match name.as_str() {
-        "standard_conforming_strings" => value == "on",
-        "client_encoding" => !UNSAFE_ENCODINGS.contains(&value.as_str()),
-        _ => true,
-    })
-}
-
 impl Tracker for PgTracker {
     type Memory = PgMemory;
     type Registry = Registry;
 
-    fn new(registry: Arc<Registry>, _greeting: &Greeting, reported: Arc<Vec<(String, String)>>) -> Self {
+    fn new(registry: Arc<Registry>, _greeting: &Greeting, reported: Reported) -> Self {
         Self {
             registry,
             scanned: 0,
@@ -335,11 +301,16 @@ impl Tracker for PgTracker {
             tally: Tally::default(),
             trusted: trusted(&reported),
             reported,
+            certain: None,
+            changed: None,
         }
     }
 
     #[inline]
     fn intake(&mut self, inbox: &[u8], gather_max: usize) -> Result<Intake, Fault> {
+        if self.certain.is_some() && self.is_over() {
+            self.certain = None;
+        }
         self.judge_inbox(inbox, gather_max)
     }
 
@@ -407,7 +378,7 @@ impl Tracker for PgTracker {
     }
 
     fn is_touched(&mut self) -> bool {
-        false
+        self.changed.is_some() && self.has_changed()
     }
 
     fn note_idle(&mut self, idle: bool) {
@@ -462,6 +433,7 @@ impl Tracker for PgTracker {
         self.muted = false;
         self.txn = TxnStatus::Idle;
         self.tally = Tally::default();
+        self.unsay();
         waits
     }
 
@@ -519,11 +491,17 @@ impl Tracker for PgTracker {
         Quoting { trusted: self.trusted, ..Quoting::USUAL }
     }
 
-    fn note_reported(&mut self, reported: &[(String, String)], out: &mut Vec<u8>) {
-        for (name, value) in reported {
-            if name != "in_hot_standby" && self.note(name, value) {
-                messages::parameter_status(name, value, out);
-            }
-        }
+    #[inline]
+    fn knows(&self, memory: &PgMemory) -> bool {
+        self.reported.is(&memory.reported)
+    }
+
+    #[inline]
+    fn reads_as(&self, memory: &PgMemory) -> bool {
+        self.knows(memory) || !self.trusted || trusted(&memory.reported)
+    }
+
+    fn heed(&mut self, memory: &mut PgMemory, out: &mut Vec<u8>) -> bool {
+        self.learn(&mut memory.reported, out)
     }
 }

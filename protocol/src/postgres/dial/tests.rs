@@ -74,6 +74,7 @@ fn meet(
     let (mut to_login, mut to_dial) = (Pipe::default(), Pipe::default());
     let key = new_key([7; 36], true, 0);
     let reported = [("server_version", "17"), ("TimeZone", "UTC")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let reported = crate::Reported::new(reported.to_vec());
     dial.start(&mut to_login.sent);
     let mut end = End::Stuck;
     let mut memory = None;
@@ -108,7 +109,7 @@ fn meet(
                         DialStep::UpgradeTls => dial.tls_started(certificates.1, &mut to_login.sent),
                         DialStep::Done(held) => {
                             assert_eq!(held.cancel_key(), &key);
-                            assert_eq!(held.reported(), reported);
+                            assert_eq!(*held.reported(), reported);
                             memory = Some(held);
                             end = End::SignedIn;
                         }

@@ -30,7 +30,7 @@ fn small_ones() {
 
 #[test]
 fn welcomes() {
-    let reported = [("server_version".to_owned(), "17".to_owned())];
+    let reported = Reported::new(vec![("server_version".to_owned(), "17".to_owned())]);
     for length in [4, 32, 256] {
         let key = CancelKey::new(0xffff_fffe, &vec![7; length]).unwrap();
         let mut expected = b"S\0\0\0\x16server_version\x0017\0K".to_vec();
