@@ -1,7 +1,5 @@
 //! A session keeps its backend for what no other backend has, as long as it is there, and says why.
 
-use std::time::Duration;
-
 use integration::{PATIENCE, Stage, Wire, holds, until};
 
 fn stage(pins: &'static str) -> Stage {

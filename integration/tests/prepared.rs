@@ -1,7 +1,6 @@
 //! Prepared statements through few backends: no client can tell that others prepare there too.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use integration::{Cluster, Login, Options, PASSWORD, PATIENCE, Stage, Wire, frame, holds, meter};
 
