@@ -106,6 +106,7 @@ impl Make {
             "[server]\nbind_address=127.0.0.1\nsocket=socket\npid_file=pid\nskip_name_resolve=ON\n\
              character_set_server=utf8mb4\nmax_connections=300\nmax_allowed_packet=256M\n\
              innodb_buffer_pool_size=32M\ninnodb_flush_log_at_trx_commit=2\nsync_binlog=0\n\
+             innodb_use_native_aio=OFF\n\
              log_bin=binlog\nrelay_log=relay\nlog_bin_trust_function_creators=ON\nlog_output=FILE\ngeneral_log=ON\n{own}"
         )
     }
