@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
 use crate::paths::{self, Scratch};
 use crate::server::Server;
-use crate::until::until;
+use crate::until::{PATIENCE, until};
 use crate::wire::{Login, Wire};
 use crate::{PASSWORD, template};
 
@@ -83,7 +82,7 @@ impl Cluster {
         for replica in &self.replicas {
             let mut admin = replica.admin();
             let ask = format!("SELECT pg_last_wal_replay_lsn() >= '{position}'");
-            until(&format!("{} has applied {position}", replica.name()), Duration::from_secs(30), || {
+            until(&format!("{} has applied {position}", replica.name()), PATIENCE, || {
                 (admin.value(&ask) == "t").then_some(())
             });
         }

@@ -14,11 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::until::until;
+use crate::until::{PATIENCE, until};
 use crate::{keeper, paths};
-
-/// How long a server may take to start, to stop, or to change its role.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One process that leads others, and the file that it logs to.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ pub use link::{Lie, Link, Then, Way};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use stage::{Linked, Stage};
-pub use until::{Raise, holds, until};
+pub use until::{PATIENCE, Raise, holds, until};
 pub use wire::{Failure, Login, Reply, Wire};
 
 /// The password of every role the clusters are made with, unless a test changes it.

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use crate::{Raise, Reply, Wire, until, wire};
+use crate::{PATIENCE, Raise, Reply, Wire, until, wire};
 
 /// Failures after which a client stops.
 const FAILURES_MAX: usize = 5;
@@ -20,7 +19,7 @@ impl Progress {
     /// When they are not done within a minute.
     pub fn await_more(&self, rounds: usize) {
         let from = self.0.load(Ordering::Relaxed);
-        until("the load goes on", Duration::from_secs(60), || {
+        until("the load goes on", PATIENCE, || {
             (self.0.load(Ordering::Relaxed) >= from + rounds).then_some(())
         });
     }

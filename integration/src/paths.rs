@@ -1,12 +1,15 @@
 //! Where things are: the target directory, the databases' programs, scratch space, free ports.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 use crate::keeper;
 
@@ -124,8 +127,17 @@ impl Scratch {
     /// Makes one; `name` only helps a reader.
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = shared_dir(&format!("splitpool-run-{}-{number}-{name}", std::process::id()));
+        let base = shared_dir("");
+        let path = loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = base.join(format!("splitpool-run-{}-{number}-{name}", std::process::id()));
+            // What an earlier process with this id has left is not ours.
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        };
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own directory");
         keeper::keep_dir(&path);
         Self(path)
@@ -146,12 +158,13 @@ impl Drop for Scratch {
     }
 }
 
-/// A loopback port that nothing listens on, below those that the system gives to outgoing connections: one of
-/// these could be taken by any client between now and the moment when a server binds it.
+/// A loopback port for a server or a proxy of this process, or for nobody. Until this process ends no other is given
+/// it, nor is an outgoing connection, also while whoever listens there is down.
 ///
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
+    // Below those that the system gives to outgoing connections.
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 22_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -160,6 +173,37 @@ pub fn free_port() -> u16 {
     (0..COUNT)
         .map(|_| FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
         .filter_map(|port| u16::try_from(port).ok())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| reserve(*port).is_ok())
         .expect("loopback has a free port")
+}
+
+/// Takes a port with a socket that never listens, for as long as this process lives. It is bound as one that shares with
+/// nobody, which fails if anybody has the port; from then on it shares, as every server's own socket does.
+fn reserve(port: u16) -> rustix::io::Result<()> {
+    let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    std::mem::forget(socket);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_kept_and_can_be_listened_on() {
+        let port = free_port();
+        assert!(reserve(port).is_err(), "it is given to another");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listens");
+        for _ in 0..2 {
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("it shares with a server");
+            assert!(TcpListener::bind(("127.0.0.1", port)).is_err(), "two servers have it");
+            TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+            drop(listener);
+            assert!(reserve(port).is_err(), "it is free while the server is down");
+        }
+    }
 }

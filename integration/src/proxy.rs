@@ -18,12 +18,9 @@ use crate::config::Config;
 use crate::http::{self, Samples};
 use crate::paths::{self, Scratch};
 use crate::process::Process;
-use crate::until::until;
+use crate::until::{PATIENCE, until};
 use crate::wire::{Error, Login, Wire};
 use crate::{PASSWORD, keeper};
-
-/// How long the proxy may take to serve, or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running proxy; it is killed with this value.
 #[derive(Debug)]
@@ -194,6 +191,14 @@ impl Proxy {
             let port = self.session().query("SELECT inet_server_port()").ok().value().parse().unwrap_or(0);
             missing.retain(|wanted| *wanted != port);
             missing.is_empty().then_some(())
+        });
+    }
+
+    /// Waits until it lends no backend of this endpoint to reads: a replica that is late, or that does not answer.
+    pub fn await_no_reads_on(&self, address: &str) {
+        until(&format!("{address} takes no reads"), PATIENCE, || {
+            let eligible = self.metrics().sum("splitpool_endpoint_eligible", &[("endpoint", address)]);
+            (eligible == 0.0).then_some(())
         });
     }
 

@@ -1,5 +1,7 @@
 //! Random choices that can be made again: every run has its seeds, says them when it fails, and takes them back.
 
+use std::io;
+
 use fastrand::Rng;
 
 /// Names the one seed to run with: `SPLITPOOL_SEED=7 cargo test ...`.
@@ -22,6 +24,35 @@ impl Drop for Told {
     fn drop(&mut self) {
         eprintln!("this was {VARIABLE}={}", self.0);
     }
+}
+
+/// What a client says at random: a message.
+pub type Say = fn(&mut Rng) -> Vec<u8>;
+
+/// Sends some messages over a connection, right ones and, in half of the talks, wrong ones; some in two pieces. Now and
+/// then it reads for as long as `read` finds something.
+///
+/// # Errors
+/// When `send` fails: the other side has ended it.
+pub fn talk<W>(
+    rng: &mut Rng,
+    wire: &mut W,
+    [right, wrong]: [Say; 2],
+    send: impl Fn(&mut W, &[u8]) -> io::Result<()>,
+    read: impl Fn(&mut W) -> bool,
+) -> io::Result<()> {
+    let is_good = rng.bool();
+    for _ in 0..rng.usize(1..12) {
+        let bytes = if is_good || rng.u8(..4) > 0 { right(rng) } else { wrong(rng) };
+        let cut = if rng.u8(..5) == 0 { rng.usize(..=bytes.len()) } else { 0 };
+        let (one, two) = bytes.split_at(cut);
+        send(wire, one)?;
+        send(wire, two)?;
+        if rng.u8(..3) == 0 {
+            while read(wire) {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of any value.

@@ -6,14 +6,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::daemon::{self, Daemon, PATIENCE};
+use crate::daemon::{self, Daemon};
 use crate::process::Process;
-use crate::until::until;
+use crate::until::{PATIENCE, until};
 use crate::wire::{Login, Reply, Wire};
 use crate::{PASSWORD, paths};
 
@@ -154,18 +152,14 @@ impl Server {
 
     /// Changes a setting that needs no restart and returns when new sessions see it.
     pub fn set(&self, name: &str, value: &str) {
-        let mut admin = self.admin();
-        let shown = |admin: &mut Wire| admin.value(&format!("SHOW {name}"));
-        let before = shown(&mut admin);
+        // The value may be what it was, or be spelled in another way than it was given.
+        let loaded = || self.value("SELECT pg_conf_load_time()");
+        let before = loaded();
         self.configure(name, value);
         if let Some(process) = self.process() {
             process.signal(Signal::HUP);
         }
-        // A value may be spelled in another way than it was given; wait for a change, not for a spelling.
-        let begun = Instant::now();
-        while shown(&mut admin) == before && begun.elapsed() < Duration::from_secs(2) {
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("the configuration is read again", PATIENCE, || (loaded() != before).then_some(()));
     }
 
     /// A superuser's session in the database `app`, straight to this server.

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Longer than anything takes that a test waits for, on however busy a machine: whoever waits for so long waits in vain.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long one question is left before it is asked again.
 const PAUSE: Duration = Duration::from_millis(10);
 

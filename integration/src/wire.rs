@@ -13,9 +13,7 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 
 use crate::frame;
-
-/// Longest wait for an answer, unless a test sets another.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::until::PATIENCE;
 
 /// Who signs in where.
 #[derive(Clone, Debug)]

@@ -27,7 +27,7 @@ fn a_full_pool_says_so_while_the_database_is_well() {
     let waited = begun.elapsed();
     let code = reply.as_ref().map_or_else(|error| error.code().to_owned(), |reply| reply.code().to_owned());
     assert_eq!(code, "53300");
-    assert!((2700..20_000).contains(&waited.as_millis()), "{waited:?}");
+    assert!(waited > Duration::from_millis(2700) && waited < PATIENCE / 2, "{waited:?}");
     assert_eq!(stage.cluster.primary.value("SELECT 1"), "1");
     let up: Vec<f64> =
         stage.proxy.metrics().of("splitpool_endpoint_up", &[]).map(|sample| sample.value).collect();

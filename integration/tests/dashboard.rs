@@ -17,7 +17,7 @@ fn chromium(url: &str, arguments: &[&str]) -> String {
     let scratch = Scratch::new("chromium");
     let program = paths::in_path("chromium").expect("apt-get install --no-install-recommends chromium");
     let out = Command::new("timeout")
-        .arg("60")
+        .arg("180")
         .arg(program)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"])
         .args(["--no-first-run", "--disable-background-networking", "--virtual-time-budget=4000"])

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use integration::paths::{in_path, postgres_program, target};
-use integration::{PASSWORD, Stage};
+use integration::{PASSWORD, PATIENCE, Stage, until};
 
 const SCHEMA: &str = "
     CREATE TABLE parent (id int PRIMARY KEY, name text NOT NULL DEFAULT 'x', CHECK (id > 0));
@@ -120,7 +120,10 @@ fn tokio_postgres() {
         let token = client.cancel_token();
         let sleeping = client.batch_execute("SELECT pg_sleep(30)");
         let cancelling = async {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(30)'";
+            let runs = || stage().cluster.servers().any(|server| server.value(running) == "1");
+            let begun = tokio::task::spawn_blocking(move || until("it runs", PATIENCE, || runs().then_some(())));
+            begun.await.expect("it runs");
             token.cancel_query(tokio_postgres::NoTls).await
         };
         let (slept, cancelled) = tokio::join!(sleeping, cancelling);

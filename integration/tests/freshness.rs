@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Raise, Stage, Wire, frame, holds, until};
+use integration::{Cluster, Config, PATIENCE, Proxy, Raise, Stage, Wire, frame, holds, until};
 
 const SCHEMA: &str =
     "CREATE TABLE kv (k int PRIMARY KEY, v int); INSERT INTO kv SELECT n, 0 FROM generate_series(1, 64) n";
@@ -123,9 +123,7 @@ fn a_session_reads_its_own_writes_while_replay_is_paused() {
     println!("{seen:?}");
     assert_eq!((seen.misses, seen.on_replicas), (0, 0));
     stage.cluster.replicas.iter().for_each(|replica| replica.resume_replay());
-    until("reads return to the replicas", Duration::from_secs(30), || {
-        (pairs(&stage, 1, 5).on_replicas > 0).then_some(())
-    });
+    until("reads return to the replicas", PATIENCE, || (pairs(&stage, 1, 5).on_replicas > 0).then_some(()));
 }
 
 #[test]
@@ -174,7 +172,7 @@ fn strong_reads_on_the_primary() {
         }
     }
     wire.query("SET splitpool.consistency = 'eventual'").ok();
-    holds("who reads", Duration::from_secs(5), "replica1".to_owned(), || wire.value(WHERE));
+    holds("who reads", PATIENCE, "replica1".to_owned(), || wire.value(WHERE));
 }
 
 fn lag(stage: &Stage, replica: usize) -> Option<f64> {
@@ -187,23 +185,29 @@ fn lag(stage: &Stage, replica: usize) -> Option<f64> {
 #[test]
 fn an_idle_primary_has_replicas_without_lag() {
     let stage = Stage::new(2, |config| config.text("max_lag", "1s").text("consistency", "eventual"));
-    let watch = |what: &str| {
+    let worst_after = |what: &str| {
+        if !what.is_empty() {
+            stage.cluster.primary.sql(what).ok();
+        }
         let begun = Instant::now();
         let mut worst: f64 = 0.0;
-        while begun.elapsed() < Duration::from_secs(3) {
+        while begun.elapsed() < Duration::from_secs(2) {
             for replica in 0..2 {
                 worst = worst.max(lag(&stage, replica).expect("the lag is known"));
             }
             thread::sleep(Duration::from_millis(50));
         }
-        assert!(worst < 1.0, "{what}: {worst} s");
+        worst
     };
     stage.cluster.settle();
-    watch("idle");
-    stage.cluster.primary.value("SELECT pg_switch_wal()");
-    watch("after a switch of the log's file");
-    stage.cluster.primary.sql("CHECKPOINT").ok();
-    watch("after a checkpoint");
+    for what in ["", "SELECT pg_switch_wal()", "CHECKPOINT"] {
+        // A machine that stands still for a second has a lag of a second: a fault has one every time.
+        let mut worst = Vec::new();
+        while worst.last().is_none_or(|worst| *worst >= 1.0) {
+            assert!(worst.len() < 4, "{what:?}: {worst:?} s");
+            worst.push(worst_after(what));
+        }
+    }
     stage.proxy.await_reads_on(&[stage.cluster.replicas[0].port(), stage.cluster.replicas[1].port()]);
 }
 
@@ -226,23 +230,16 @@ fn falls_behind_and_returns(hold: impl Fn(&Stage), release: impl Fn(&Stage)) {
     let late = stage.cluster.replicas[0].port().to_string();
     hold(&stage);
     stage.proxy.session().query("UPDATE kv SET v = -1 WHERE k = 2").ok();
-    // max_lag and two probes, and what a busy machine takes on top.
-    thread::scope(|scope| {
-        let writes = scope.spawn(|| {
-            let begun = Instant::now();
-            let mut writer = stage.proxy.session();
-            while begun.elapsed() < Duration::from_millis(1000 + 2 * 100 + 300) {
-                writer.query("UPDATE kv SET v = v - 1 WHERE k = 3").ok();
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
-        writes.join().expect("the writer ends");
+    stage.proxy.await_no_reads_on(&stage.cluster.replicas[0].address());
+    // As seldom as it may be asked, the other one is read from as well.
+    let mut ports = BTreeSet::new();
+    until("the other replica is read from", PATIENCE, || {
+        ports.extend(ports_of_reads(&stage, 40));
+        ports.contains(&stage.cluster.replicas[1].port().to_string()).then_some(())
     });
-    let ports = ports_of_reads(&stage, 40);
     assert!(!ports.contains(&late), "a replica over max_lag is read from: {ports:?}");
-    assert!(ports.contains(&stage.cluster.replicas[1].port().to_string()), "{ports:?}");
     release(&stage);
-    until("the replica is read from again", Duration::from_secs(30), || {
+    until("the replica is read from again", PATIENCE, || {
         ports_of_reads(&stage, 10).contains(&late).then_some(())
     });
 }
@@ -265,25 +262,23 @@ fn a_replica_that_receives_nothing_leaves_and_returns() {
 
 #[test]
 fn when_all_replicas_are_late_the_fallback_decides() {
-    let stage = |fallback: &str| {
-        let stage = Stage::new(1, |config| {
-            config.text("consistency", "eventual").text("max_lag", "300ms").text("fallback", fallback)
-        });
-        stage.cluster.prepare(SCHEMA);
-        stage.cluster.replicas[0].pause_replay();
-        let mut writer = stage.proxy.session();
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(1) {
-            writer.query("UPDATE kv SET v = v + 1 WHERE k = 1").ok();
-            thread::sleep(Duration::from_millis(20));
-        }
-        stage
-    };
+    let cluster = Cluster::start(1);
+    cluster.prepare(SCHEMA);
+    let [primary, stale, error] = ["primary", "stale", "error"].map(|fallback| {
+        let config = Config::of(&cluster).text("consistency", "eventual").text("max_lag", "300ms");
+        let proxy = Proxy::start(config.text("fallback", fallback));
+        proxy.await_cluster(&cluster);
+        proxy
+    });
+    cluster.replicas[0].pause_replay();
+    cluster.primary.sql("UPDATE kv SET v = 1 WHERE k = 1").ok();
+    for proxy in [&primary, &stale, &error] {
+        proxy.await_no_reads_on(&cluster.replicas[0].address());
+    }
     let ask = "SELECT current_setting('cluster_name') FROM kv WHERE k = 1";
-    assert_eq!(stage("primary").proxy.session().value(ask), "primary");
-    assert_eq!(stage("stale").proxy.session().value(ask), "replica1");
-    let refusing = stage("error");
-    let reply = refusing.proxy.session().query(ask);
+    assert_eq!(primary.session().value(ask), "primary");
+    assert_eq!(stale.session().value(ask), "replica1");
+    let reply = error.session().query(ask);
     assert!(reply.error.is_some() && reply.status == b'I', "{reply:?}");
 }
 

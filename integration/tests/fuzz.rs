@@ -142,24 +142,10 @@ fn prelude(rng: &mut Rng) -> Vec<u8> {
 fn client(stage: &Stage, rng: &mut Rng) {
     let mut wire = stage.proxy.session();
     wire.patience(Duration::from_millis(15));
-    if wire.send(&prelude(rng)).is_err() {
+    let begun = wire.send(&prelude(rng));
+    let read = |wire: &mut Wire| wire.read().is_ok();
+    if begun.and_then(|()| seeds::talk(rng, &mut wire, [right, wrong], Wire::send, read)).is_err() {
         return;
-    }
-    let is_good = rng.bool();
-    for _ in 0..rng.usize(1..12) {
-        let bytes = if is_good || rng.u8(..4) > 0 { right(rng) } else { wrong(rng) };
-        let sent = if rng.u8(..5) == 0 {
-            let (one, two) = bytes.split_at(rng.usize(..=bytes.len()));
-            wire.send(one).and_then(|()| wire.send(two))
-        } else {
-            wire.send(&bytes)
-        };
-        if sent.is_err() {
-            return;
-        }
-        if rng.u8(..3) == 0 {
-            while wire.read().is_ok() {}
-        }
     }
     let sender = wire.sender();
     match rng.u8(..5) {

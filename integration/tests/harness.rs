@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration::{Cluster, Link, Login, PASSWORD, Way, Wire, frame, until};
+use integration::{Cluster, Link, Login, PASSWORD, PATIENCE, Way, Wire, frame, until};
 
 #[test]
 fn a_cluster_replicates_breaks_and_heals() {
@@ -32,7 +32,7 @@ fn a_cluster_replicates_breaks_and_heals() {
     replica.freeze();
     assert!(session.try_query("SELECT 1").is_err(), "a frozen server answers");
     replica.thaw();
-    session.patience(Duration::from_secs(5));
+    session.patience(PATIENCE);
     assert_eq!(session.reply().unwrap().value(), "1");
 
     replica.set("recovery_min_apply_delay", "1h");
@@ -101,7 +101,7 @@ fn a_link_stands_between() {
     wire.query("SELECT 1").ok();
     link.cut_after(Way::Down, 10);
     assert!(wire.try_query("SELECT 1").is_err());
-    until("the database notices", Duration::from_secs(5), || {
+    until("the database notices", PATIENCE, || {
         (cluster.primary.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'") == "0")
             .then_some(())
     });

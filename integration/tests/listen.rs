@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration::{Cluster, Linked, Stage, Wire, holds, until};
+use integration::{Cluster, Linked, PATIENCE, Stage, Wire, holds, until};
 
 fn stage() -> Stage {
     Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "5s"))
@@ -11,7 +11,7 @@ fn stage() -> Stage {
 /// The next notification's channel and payload.
 #[track_caller]
 fn heard(wire: &mut Wire) -> (String, String) {
-    wire.patience(Duration::from_secs(10));
+    wire.patience(PATIENCE);
     let message = wire.read_to(b'A').expect("a notification comes");
     let text = String::from_utf8_lossy(&message.body[4..]).into_owned();
     let mut parts = text.split('\0').map(str::to_owned);
@@ -21,7 +21,7 @@ fn heard(wire: &mut Wire) -> (String, String) {
 fn is_silent(wire: &mut Wire) -> bool {
     wire.patience(Duration::from_millis(400));
     let silent = wire.read().is_err();
-    wire.patience(Duration::from_secs(30));
+    wire.patience(PATIENCE);
     silent
 }
 
@@ -31,7 +31,7 @@ fn pair(channel: &str, payload: &str) -> (String, String) {
 
 #[track_caller]
 fn await_unpinned(stage: &Stage) {
-    holds("pinned sessions", Duration::from_secs(5), 0, || {
+    holds("pinned sessions", PATIENCE, 0, || {
         stage.proxy.metrics().sum("splitpool_pinned_sessions", &[]) as usize
     });
 }
@@ -144,12 +144,12 @@ fn a_lost_connection_is_made_again_and_said_so() {
     await_unpinned(&stage);
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()";
     assert_eq!(stage.cluster.primary.value(ended), "1");
-    wire.patience(Duration::from_secs(10));
+    wire.patience(PATIENCE);
     let notice = wire.read_to(b'N').expect("the client is warned");
     assert!(String::from_utf8_lossy(&notice.body).contains("may be missing"));
     let mut speaker = stage.proxy.session();
     let mut n = 0;
-    until("notifications come again", Duration::from_secs(10), || {
+    until("notifications come again", PATIENCE, || {
         n += 1;
         speaker.query(&format!("NOTIFY a, '{n}'")).ok();
         wire.patience(Duration::from_millis(300));
@@ -163,7 +163,7 @@ fn the_operator_may_have_listeners_keep_their_backend() {
     let stage = Stage::new(0, |config| config.raw("share_listeners", "false"));
     let mut wire = stage.proxy.session();
     wire.query("LISTEN a").ok();
-    holds("sessions pinned for listening", Duration::from_secs(5), 1, || {
+    holds("sessions pinned for listening", PATIENCE, 1, || {
         stage.proxy.metrics().sum("splitpool_pinned_sessions", &[("reason", "listen")]) as usize
     });
     stage.proxy.session().query("NOTIFY a, 'x'").ok();

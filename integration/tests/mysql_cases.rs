@@ -388,10 +388,10 @@ fn t09_many_statements(stage: &Stage) {
         server.set("max_prepared_stmt_count", "1000");
     }
     let mut wire = stage.wire(cap::DEPRECATE_EOF);
-    let kept: Vec<_> = (0..10_000)
+    let kept: Vec<_> = (0..3_000)
         .map(|n| wire.prepare(&format!("SELECT concat('{n}-', ?)")).expect("a preparation"))
         .collect();
-    for n in [0, 1, 4_999, 9_999, 9_998, 0] {
+    for n in [0, 1, 1_499, 2_999, 2_998, 0] {
         for begin in ["BEGIN", "COMMIT"] {
             let answer = wire.execute(kept[n], false, &[Some("x")]).expect("an answer");
             assert_eq!(answer.code(), 0, "{n}: {answer:?}");
@@ -706,8 +706,7 @@ fn t22_malformed_packets(stage: &Stage) {
     let mut heard = [0; 4];
     silent.read_exact(&mut heard).expect("a greeting");
     assert_eq!(stage.session().value("SELECT 7"), "7");
-    assert!(stage.proxy.is_running());
-    assert!(!stage.proxy.log().contains("panicked"), "{}", stage.proxy.log());
+    stage.proxy.assert_sound();
 }
 
 fn t25_cursors(stage: &Stage) {

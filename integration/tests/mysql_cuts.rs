@@ -135,12 +135,11 @@ impl Drop for Scene {
         if std::thread::panicking() {
             return;
         }
-        assert!(self.proxy.is_running());
-        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        self.proxy.assert_sound();
         holds("what is left open", PATIENCE, "0".to_owned(), || {
             self.cluster.primary.value("SELECT count(*) FROM information_schema.innodb_trx")
         });
-        holds("leases", PATIENCE, 0.0, || self.proxy.metrics().sum("splitpool_endpoint_leases", &[]));
+        self.proxy.await_no_leases();
         // Whatever was lost, the pool has no more than it may.
         let backends =
             "SELECT count(*) <= 20 FROM information_schema.processlist WHERE user = 'app' AND db = 'app'";

@@ -177,17 +177,16 @@ fn lag_in_the_middle(make: Make) {
     let (mut long, mut prepared, mut short) = (session(&proxy), session(&proxy), session(&proxy));
     let replica = cluster.replicas[0].port().to_string();
     thread::scope(|scope| {
-        let reading = scope.spawn(|| long.query("SELECT @@port, sleep(4) /* long */").value());
+        let reading = scope.spawn(|| long.query("SELECT @@port, sleep(8) /* long */").value());
         let executing =
-            scope.spawn(|| prepared.execute("SELECT @@port, sleep(?) /* long prepared */", &["4"]).value());
-        for tag in ["/* long */", "sleep('4') /* long prepared */"] {
+            scope.spawn(|| prepared.execute("SELECT @@port, sleep(?) /* long prepared */", &["8"]).value());
+        for tag in ["/* long */", "sleep('8') /* long prepared */"] {
             until(tag, PATIENCE, || cluster.replicas[0].log_since(0).contains(tag).then_some(()));
         }
         cluster.replicas[0].pause_replay();
         cluster.primary.sql("INSERT INTO app.t VALUES (1)").ok();
-        let begun = Instant::now();
         until("new reads go elsewhere", PATIENCE, || (short.value("SELECT @@port") != replica).then_some(()));
-        assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+        assert!(!reading.is_finished() && !executing.is_finished(), "the long reads were over before");
         assert_eq!(reading.join().expect("an end"), replica);
         assert_eq!(executing.join().expect("an end"), replica);
     });
@@ -246,7 +245,7 @@ fn full_pool(make: Make) {
         };
         assert_eq!(told.code(), 1040, "{told:?}");
         let waited = begun.elapsed();
-        assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(10), "{waited:?}");
+        assert!(waited > Duration::from_millis(900) && waited < PATIENCE / 2, "{waited:?}");
         assert_eq!(late.query("SELECT n FROM t").ok().rows.len(), 0);
     }
     for one in &mut pinned {

@@ -5,7 +5,7 @@
 //! session waits.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -288,9 +288,9 @@ fn every_kind_of_write_is_told(make: Make) {
 /// Writes in every way and reads, while replicas stop, freeze and lag.
 fn no_read_misses_its_write(make: Make) {
     let stage = Stage::start(make, |config| config);
-    let over = AtomicBool::new(false);
+    let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (pairs, stale) = thread::scope(|scope| {
-        let (stage, over) = (&stage, &over);
+        let (stage, over, done) = (&stage, &over, &done);
         let workers: Vec<_> = (0..3i32)
             .map(|worker| {
                 scope.spawn(move || {
@@ -300,6 +300,7 @@ fn no_read_misses_its_write(make: Make) {
                     while !over.load(Ordering::Relaxed) {
                         for kind in &kinds {
                             pairs += 1;
+                            done.fetch_add(1, Ordering::Relaxed);
                             // Each worker has keys of its own, and tables are locked by one.
                             if worker > 0 && matches!(kind.name, "locked tables" | "an implicit commit") {
                                 continue;
@@ -321,7 +322,9 @@ fn no_read_misses_its_write(make: Make) {
         let _over = Raise(over);
         let [one, two] = [&stage.cluster.replicas[0], &stage.cluster.replicas[1]];
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(6) {
+        // A busy machine takes longer for enough of them.
+        let enough = || done.load(Ordering::Relaxed) > 30 || begun.elapsed() > PATIENCE;
+        while begun.elapsed() < Duration::from_secs(6) || !enough() {
             one.pause_replay();
             thread::sleep(Duration::from_millis(200));
             two.freeze();

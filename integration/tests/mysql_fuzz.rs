@@ -189,8 +189,7 @@ impl Stage {
     }
 
     fn await_nothing_left(&self) {
-        assert!(self.proxy.is_running());
-        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        self.proxy.assert_sound();
         for server in self.cluster.servers() {
             let open =
                 "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p
@@ -204,9 +203,9 @@ impl Stage {
             });
             assert_eq!(server.value("SELECT is_free_lock('a')"), "1");
         }
-        for metric in ["splitpool_endpoint_leases", "splitpool_pinned_sessions"] {
-            holds(metric, PATIENCE, 0.0, || self.proxy.metrics().sum(metric, &[]));
-        }
+        self.proxy.await_no_leases();
+        let pinned = "splitpool_pinned_sessions";
+        holds(pinned, PATIENCE, 0.0, || self.proxy.metrics().sum(pinned, &[]));
     }
 }
 
@@ -217,24 +216,10 @@ fn client(stage: &Stage, rng: &mut Rng) {
     let Some(mut wire) = stage.wire(abilities) else { panic!("a client could not sign in") };
     let stream = wire.stream();
     stream.set_read_timeout(Some(Duration::from_millis(15))).expect("a timeout can be set");
-    if wire.raw(&prelude(rng)).is_err() {
+    let begun = wire.raw(&prelude(rng));
+    let read = |wire: &mut Wire| wire.packet().is_ok();
+    if begun.and_then(|()| seeds::talk(rng, &mut wire, [right, wrong], Wire::raw, read)).is_err() {
         return;
-    }
-    let is_good = rng.bool();
-    for _ in 0..rng.usize(1..12) {
-        let bytes = if is_good || rng.u8(..4) > 0 { right(rng) } else { wrong(rng) };
-        let sent = if rng.u8(..5) == 0 {
-            let (one, two) = bytes.split_at(rng.usize(..=bytes.len()));
-            wire.raw(one).and_then(|()| wire.raw(two))
-        } else {
-            wire.raw(&bytes)
-        };
-        if sent.is_err() {
-            return;
-        }
-        if rng.u8(..3) == 0 {
-            while wire.packet().is_ok() {}
-        }
     }
     match rng.u8(..4) {
         0 => drop(wire.raw(&packet(0, &[1]))),

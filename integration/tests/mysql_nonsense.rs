@@ -73,12 +73,11 @@ impl Drop for Scene {
         if thread::panicking() {
             return;
         }
-        assert!(self.proxy.is_running());
-        assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
+        self.proxy.assert_sound();
         holds("what is left open", PATIENCE, "0".to_owned(), || {
             self.cluster.primary.value("SELECT count(*) FROM information_schema.innodb_trx")
         });
-        holds("leases", PATIENCE, 0.0, || self.proxy.metrics().sum("splitpool_endpoint_leases", &[]));
+        self.proxy.await_no_leases();
     }
 }
 
@@ -372,8 +371,7 @@ fn in_place_of_a_greeting(make: Make) {
         assert_eq!(session.value("SELECT 2"), "2");
         (greeted.load(Ordering::SeqCst) > wanted).then_some(())
     });
-    assert!(proxy.is_running());
-    assert!(!proxy.log().contains("panicked"), "{}", proxy.log());
+    proxy.assert_sound();
     let grown = meter::resident_kb(proxy.process().id()).saturating_sub(before);
     assert!(grown < GROWTH_MAX_KB, "{grown} kB more");
     assert_eq!(session.value("SELECT @@port"), cluster.primary.port().to_string());

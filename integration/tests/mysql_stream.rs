@@ -85,7 +85,7 @@ fn wanted(value: &[u8]) -> Vec<u8> {
 /// A result that is read by and by: the database waits, nothing is stored.
 fn a_large_result_runs_through_a_slow_reader(make: Make) {
     const SQL: &str = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 990)
-        SELECT repeat('x', 1000) FROM n a, n b LIMIT 400000";
+        SELECT repeat('x', 1000) FROM n a, n b LIMIT 130000";
     let stage = Stage::new(make);
     for prepared in [false, true] {
         let grown = stage.growth(|wire| {
@@ -100,11 +100,11 @@ fn a_large_result_runs_through_a_slow_reader(make: Make) {
             let mut stream = wire.stream();
             let (mut buffer, mut pauses, mut seen) = (vec![0; 64 * 1024], 0, 0);
             let mut others = stage.wire();
-            while seen < 380 * MB {
+            while seen < 120 * MB {
                 let read = stream.read(&mut buffer).expect("more of it");
                 assert!(read > 0, "the result ends after {seen} bytes");
                 seen += read;
-                if seen / (16 * MB) > pauses {
+                if seen / (5 * MB) > pauses {
                     pauses += 1;
                     // Others are served while this one does not read.
                     assert_eq!(others.query("SELECT 3").value(), "3");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::mysql::{Cluster, Make, Options, Session};
+use integration::mysql::{Cluster, Make, Options, Reply, Session};
 use integration::{Config, PASSWORD, Proxy, Raise, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,9 +82,16 @@ fn write(stage: &Stage, who: &str, setup: &str, over: &AtomicBool) -> u32 {
         if who == "manual" {
             let told = session.query("COMMIT");
             // What was written before the old primary was told may be refused now, and then it is known to be undone.
-            if told.code() == 1290 {
+            // Who has seen by then that it is a primary no more refuses it as well, and ends the session.
+            let ended = |told: &Reply| {
+                told.error.as_ref().is_some_and(|error| error.message.contains("has changed its role"))
+            };
+            if told.code() == 1290 || ended(&told) {
                 n -= 1;
-                session.query("ROLLBACK");
+                if ended(&told) || ended(&session.query("ROLLBACK")) {
+                    session = stage.session();
+                    session.query(setup).ok();
+                }
             } else {
                 told.ok();
             }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use integration::mysql::{Cluster, Make, Session};
-use integration::{Config, PASSWORD, Proxy, holds, until};
+use integration::{Config, PASSWORD, PATIENCE, Proxy, holds, until};
 use mysql_async::OptsBuilder;
 use mysql_async::prelude::Queryable;
 
@@ -21,7 +21,7 @@ impl Stage {
         let stage = Self { cluster, proxy };
         let mut missing: Vec<String> =
             stage.cluster.servers().map(|server| server.port().to_string()).collect();
-        until("every server serves", Duration::from_secs(30), || {
+        until("every server serves", PATIENCE, || {
             let mut session = Session::login(stage.proxy.port(), "app", PASSWORD, "app").ok()?;
             let read = session.try_query("SELECT @@port").ok()?.value();
             session.try_query("BEGIN").ok()?;
@@ -140,7 +140,7 @@ fn settings(make: Make) {
         assert_eq!(two.value("SELECT hex('\u{e9}')"), "C3A9");
     }
     // Nothing binds the session afterwards: it reads on replicas again.
-    let seen = until("reads on the replica", Duration::from_secs(20), || {
+    let seen = until("reads on the replica", PATIENCE, || {
         let port = one.value("SELECT @@port");
         (port != stage.primary_port()).then_some(port)
     });
@@ -168,7 +168,7 @@ fn what_a_session_leaves(make: Make) {
     }
     // Who goes leaves nothing, whoever gets the backend.
     drop(one);
-    holds("the lock", Duration::from_secs(10), "1".to_owned(), || two.value("SELECT is_free_lock('a')"));
+    holds("the lock", PATIENCE, "1".to_owned(), || two.value("SELECT is_free_lock('a')"));
     for _ in 0..6 {
         let mut next = stage.session();
         next.query("BEGIN").ok();

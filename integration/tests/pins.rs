@@ -1,8 +1,6 @@
 //! A session keeps its backend for what no other backend has, as long as it is there, and says why.
 
-use std::time::Duration;
-
-use integration::{Stage, Wire, holds, until};
+use integration::{PATIENCE, Stage, Wire, holds, until};
 
 fn stage(pins: &'static str) -> Stage {
     Stage::new(0, move |mut config| {
@@ -28,7 +26,7 @@ fn pinned(stage: &Stage, reason: &str) -> usize {
 /// A reply comes before what it left behind is known.
 #[track_caller]
 fn await_pinned(stage: &Stage, reason: &str, wanted: usize) {
-    holds(&format!("sessions pinned for {reason}"), Duration::from_secs(5), wanted, || pinned(stage, reason));
+    holds(&format!("sessions pinned for {reason}"), PATIENCE, wanted, || pinned(stage, reason));
 }
 
 #[test]
@@ -38,7 +36,7 @@ fn every_pin_has_a_reason_and_ends() {
         "CREATE FUNCTION twice(k int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(k), pg_advisory_lock(k); END $$;
          CREATE FUNCTION hide(n int) RETURNS text LANGUAGE sql AS $$ SELECT set_config('app.x' || n, 'y', false) $$",
     );
-    until("the proxy knows the function", Duration::from_secs(10), || {
+    until("the proxy knows the function", PATIENCE, || {
         let mut first = stage.proxy.session();
         first.query("SELECT hide(0)").ok();
         first.query("BEGIN; COMMIT").ok();
@@ -70,7 +68,7 @@ fn every_pin_has_a_reason_and_ends() {
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "hold_cursor", &["CLOSE c"]),
         ("SELECT hide(1)", "hidden_setting", &["DISCARD ALL"]),
     ] {
-        holds("pins before", Duration::from_secs(10), 0, || pinned(&stage, reason));
+        holds("pins before", PATIENCE, 0, || pinned(&stage, reason));
         wire.query(make).ok();
         let kept = backend(&mut wire);
         await_pinned(&stage, reason, 1);
@@ -91,9 +89,7 @@ fn every_pin_has_a_reason_and_ends() {
         "BEGIN; DECLARE d CURSOR FOR SELECT 1; COMMIT",
     ] {
         wire.query(once).ok();
-        holds(once, Duration::from_secs(5), 0, || {
-            stage.proxy.metrics().sum("splitpool_pinned_sessions", &[]) as usize
-        });
+        holds(once, PATIENCE, 0, || stage.proxy.metrics().sum("splitpool_pinned_sessions", &[]) as usize);
     }
     assert!(stage.proxy.metrics().sum("splitpool_pins_total", &[("reason", "session_lock")]) >= 4.0);
 }
@@ -120,8 +116,8 @@ fn what_cannot_be_undone_closes_the_backend() {
         await_pinned(&stage, reason, 1);
         let kept = backend(&mut wire);
         drop(wire);
-        holds("pins", Duration::from_secs(10), 0, || pinned(&stage, reason));
-        stage.await_none(Duration::from_secs(10), &format!("pid = {kept}"));
+        holds("pins", PATIENCE, 0, || pinned(&stage, reason));
+        stage.await_none(PATIENCE, &format!("pid = {kept}"));
         for _ in 0..4 {
             let mut next = stage.proxy.session();
             assert_ne!(next.query(&format!("BEGIN; {ask}; COMMIT")).value(), seen, "{make}");

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use integration::{Stage, Wire, frame, holds};
+use integration::{PATIENCE, Stage, Wire, frame, holds};
 
 /// Two backends for everyone: whoever comes next gets what the last one left. One test at a time, because two
 /// that each hold one backend and wait for another would wait for each other.
@@ -178,7 +178,7 @@ fn what_a_session_made_is_its_own() {
         assert_eq!(one.query("EXECUTE mine(1)").value(), "42");
     }
     drop(one);
-    holds("a second session's table of that name", Duration::from_secs(5), String::new(), || {
+    holds("a second session's table of that name", PATIENCE, String::new(), || {
         let mut three = stage.proxy.session();
         let made = three.query("CREATE TEMP TABLE private (n int)").code().to_owned();
         three.query("DROP TABLE IF EXISTS private").ok();
@@ -198,7 +198,7 @@ fn a_session_lock_is_held_by_one_and_freed_with_it() {
     assert_eq!(one.value("SELECT pg_advisory_unlock(77)"), "t");
     assert_eq!(two.value("SELECT pg_try_advisory_lock(77)"), "t");
     drop(two);
-    holds("the lock of one who left", Duration::from_secs(5), "t".to_owned(), || {
+    holds("the lock of one who left", PATIENCE, "t".to_owned(), || {
         one.value("SELECT pg_try_advisory_xact_lock(77)")
     });
 }
@@ -211,7 +211,7 @@ fn notifications_reach_who_listens() {
     listener.query("LISTEN news").ok();
     for n in 0..3 {
         speaker.query(&format!("NOTIFY news, 'number {n}'")).ok();
-        listener.patience(Duration::from_secs(5));
+        listener.patience(PATIENCE);
         let message = listener.read_to(b'A').expect("a notification comes while the listener is idle");
         assert!(String::from_utf8_lossy(&message.body).contains(&format!("number {n}")));
     }
@@ -307,7 +307,7 @@ fn a_killed_proxy_leaves_nothing_open() {
     }
     assert_eq!(stage.open_transactions(), 3);
     stage.proxy.kill();
-    stage.await_none(Duration::from_secs(5), "usename = 'app'");
+    stage.await_none(PATIENCE, "usename = 'app'");
     assert_eq!(stage.cluster.primary.value("SELECT sum(v) FROM t"), "0");
 }
 
@@ -317,7 +317,7 @@ fn a_client_that_vanishes_in_a_transaction_is_rolled_back() {
     let mut wire = stage.proxy.session();
     wire.query("BEGIN; UPDATE t SET v = 99 WHERE id = 11").ok();
     drop(wire);
-    stage.await_none(Duration::from_secs(5), "state LIKE 'idle in transaction%' AND query LIKE '%id = 11%'");
+    stage.await_none(PATIENCE, "state LIKE 'idle in transaction%' AND query LIKE '%id = 11%'");
     let mut other = stage.proxy.session();
     other.query("SET lock_timeout = '5s'").ok();
     other.query("UPDATE t SET v = v + 1 WHERE id = 11").ok();
@@ -331,9 +331,9 @@ fn a_client_that_vanishes_in_a_statement_keeps_no_locks() {
     wire.query("BEGIN; UPDATE t SET v = 99 WHERE id = 12").ok();
     wire.send(&frame::query("SELECT pg_sleep(600)")).unwrap();
     let sleeping = "query = 'SELECT pg_sleep(600)' AND state = 'active'";
-    holds("sleeping statements", Duration::from_secs(5), 1, || stage.count(sleeping));
+    holds("sleeping statements", PATIENCE, 1, || stage.count(sleeping));
     drop(wire);
-    stage.await_none(Duration::from_secs(10), sleeping);
+    stage.await_none(PATIENCE, sleeping);
     stage.proxy.session().query("UPDATE t SET v = v + 1 WHERE id = 12").ok();
 }
 
@@ -359,7 +359,7 @@ fn sigterm_lets_a_transaction_end() {
     let mut idle = stage.proxy.session();
     busy.query("BEGIN; INSERT INTO t VALUES (1)").ok();
     stage.proxy.signal(rustix::process::Signal::TERM);
-    assert!(idle.ends_within(Duration::from_secs(10)), "an idle client is let go");
+    assert!(idle.ends_within(PATIENCE), "an idle client is let go");
     busy.query("INSERT INTO t VALUES (2)").ok();
     busy.query("COMMIT").ok();
     let status = stage.proxy.await_end(Duration::from_secs(20));

@@ -1,9 +1,8 @@
 //! Prepared statements through few backends: no client can tell that others prepare there too.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use integration::{Cluster, Login, Options, PASSWORD, Stage, Wire, frame, holds, meter};
+use integration::{Cluster, Login, Options, PASSWORD, PATIENCE, Stage, Wire, frame, holds, meter};
 
 /// Two backends for everyone.
 fn narrow() -> &'static Stage {
@@ -380,5 +379,5 @@ fn the_unnamed_statement_in_every_order() {
             .ok();
         assert_eq!(one.ask(&again).unwrap().code(), "26000");
     }
-    holds("both still serve", Duration::from_secs(5), "1".to_owned(), || two.value("SELECT 1"));
+    holds("both still serve", PATIENCE, "1".to_owned(), || two.value("SELECT 1"));
 }

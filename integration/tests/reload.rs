@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use integration::config::Endpoint;
 use integration::load::{self, Progress};
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, holds, until};
+use integration::{
+    Cluster, Config, Linked, Login, PASSWORD, PATIENCE, Proxy, Stage, Wire, frame, holds, until,
+};
 use rustix::process::Signal;
 
 const SCHEMA: &str =
@@ -43,15 +45,42 @@ fn a_replica_leaves_and_returns_under_load_without_a_failed_query() {
         for _ in 0..3 {
             progress.await_more(6);
             proxy.rewrite(with(&all, &[&cluster.primary, one]));
-            holds("sessions on the removed replica", Duration::from_secs(15), "0".to_owned(), || {
-                clients(two)
-            });
+            holds("sessions on the removed replica", PATIENCE, "0".to_owned(), || clients(two));
             proxy.rewrite(all.clone());
             proxy.await_reads_on(&[one.port(), two.port()]);
             progress.await_more(6);
         }
     });
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// A backend is brought to its session's settings when its endpoint leaves: the request, of which nothing was sent yet,
+/// runs on the next one, and leaves there what it leaves.
+#[test]
+fn an_endpoint_that_leaves_takes_no_request_along() {
+    let cluster = Cluster::start(0);
+    cluster.prepare(SCHEMA);
+    let Linked { proxy, link, cluster } = &mut Linked::over(cluster, |config| config.raw("pool_size", "1"));
+    let (mut one, mut two) = (proxy.session(), proxy.session());
+    one.query("SET work_mem = '3MB'").ok();
+    two.query("SET work_mem = '5MB'").ok();
+    assert_eq!(two.value("SHOW work_mem"), "5MB");
+    link.freeze();
+    one.send(&frame::query("UPDATE t SET v = 7 WHERE id = 7; SET work_mem = '7MB'")).expect("it is open");
+    holds("backends lent", PATIENCE, 1.0, || proxy.metrics().sum("splitpool_endpoint_leases", &[]));
+    // The same database, by another address.
+    proxy.rewrite(with(proxy.config(), &[&cluster.primary]));
+    let new = cluster.primary.address();
+    holds("the next endpoint", PATIENCE, 1.0, || {
+        proxy.metrics().sum("splitpool_endpoint_up", &[("endpoint", &new)])
+    });
+    link.thaw();
+    one.reply().expect("the session goes on").ok();
+    for _ in 0..2 {
+        assert_eq!(two.value("SHOW work_mem"), "5MB");
+        assert_eq!(one.value("SHOW work_mem"), "7MB");
+    }
+    assert_eq!(cluster.primary.value("SELECT v FROM t WHERE id = 7"), "7");
 }
 
 #[test]
@@ -74,7 +103,7 @@ fn a_wrong_file_changes_nothing() {
         for text in &wrong {
             let before = proxy.log().len();
             proxy.rewrite_text(text);
-            until(&format!("the log speaks of {text:.40}"), Duration::from_secs(10), || {
+            until(&format!("the log speaks of {text:.40}"), PATIENCE, || {
                 (proxy.log().len() > before).then_some(())
             });
             proxy.await_reads_on(&ports);
@@ -89,7 +118,7 @@ fn a_wrong_file_changes_nothing() {
 
 /// Waits until this many transactions run at once and one more does not.
 fn most_backends(stage: &Stage, count: usize) {
-    until(&format!("the pool has {count} backends"), Duration::from_secs(15), || {
+    until(&format!("the pool has {count} backends"), PATIENCE, || {
         let mut sessions: Vec<Wire> = Vec::new();
         for _ in 0..=count {
             // A sign-in may need a backend, too.
@@ -128,7 +157,7 @@ fn a_configmaps_swap_of_links_is_seen() {
         proxy.await_reads_on(&[cluster.replicas[0].port(), cluster.replicas[1].port()]);
         proxy.swap_volume(one.clone());
         let other = &cluster.replicas[1];
-        holds("sessions on the removed replica", Duration::from_secs(15), "0".to_owned(), || {
+        holds("sessions on the removed replica", PATIENCE, "0".to_owned(), || {
             other.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
         });
     }
@@ -146,12 +175,12 @@ fn a_user_comes_changes_and_goes() {
     let mut config = stage.proxy.config().clone();
     config.users.retain(|(name, _)| name != "other");
     stage.proxy.rewrite(config);
-    holds("the sign-in of a removed user", Duration::from_secs(10), "28P01".to_owned(), || code(PASSWORD));
+    holds("the sign-in of a removed user", PATIENCE, "28P01".to_owned(), || code(PASSWORD));
     let mut config = stage.proxy.config().clone();
     config.users.push(("other".to_owned(), "changed".to_owned()));
     stage.proxy.rewrite(config);
     stage.cluster.primary.sql("ALTER ROLE other PASSWORD 'changed'").ok();
-    holds("the sign-in with the new password", Duration::from_secs(10), "in".to_owned(), || code("changed"));
+    holds("the sign-in with the new password", PATIENCE, "in".to_owned(), || code("changed"));
     assert_eq!(code(PASSWORD), "28P01");
 }
 
@@ -191,7 +220,7 @@ fn how_many_clients_and_which_log_lines_change_without_a_restart() {
     };
     let mut sessions: Vec<Wire> = Vec::new();
     let fill = |stage: &Stage, sessions: &mut Vec<Wire>, most: usize| {
-        until(&format!("{most} clients are let in"), Duration::from_secs(20), || {
+        until(&format!("{most} clients are let in"), PATIENCE, || {
             while sessions.len() <= most {
                 match stage.proxy.try_session() {
                     Ok(wire) => sessions.push(wire),
@@ -210,21 +239,17 @@ fn how_many_clients_and_which_log_lines_change_without_a_restart() {
     // More, and the log as JSON with lines that were not written before.
     change(&mut stage, general(5, "json", "debug"));
     fill(&stage, &mut sessions, 5);
-    until("lines are JSON", Duration::from_secs(10), || {
-        stage.proxy.log().contains("{\"timestamp\"").then_some(())
-    });
+    until("lines are JSON", PATIENCE, || stage.proxy.log().contains("{\"timestamp\"").then_some(()));
     // Fewer: those who are in stay, and as one leaves nobody follows.
     change(&mut stage, general(2, "text", "error"));
-    holds("the generation", Duration::from_secs(20), 3.0, || {
-        stage.proxy.metrics().sum("splitpool_config_generation", &[])
-    });
+    holds("the generation", PATIENCE, 3.0, || stage.proxy.metrics().sum("splitpool_config_generation", &[]));
     let written = stage.proxy.log().len();
     for wire in &mut sessions {
         assert_eq!(wire.value("SELECT 1"), "1");
     }
     while sessions.len() > 2 {
         sessions.pop();
-        holds("sessions", Duration::from_secs(10), sessions.len() as f64, || {
+        holds("sessions", PATIENCE, sessions.len() as f64, || {
             stage.proxy.metrics().sum("splitpool_sessions", &[])
         });
         assert_eq!(stage.proxy.try_session().expect_err("it is full").code(), "53300");
@@ -233,7 +258,7 @@ fn how_many_clients_and_which_log_lines_change_without_a_restart() {
     fill(&stage, &mut sessions, 2);
     // What is no error is no longer written; what is one is, as text.
     stage.proxy.rewrite_text("this is not TOML [");
-    until("the mistake is written", Duration::from_secs(20), || {
+    until("the mistake is written", PATIENCE, || {
         stage.proxy.log()[written..].contains("ERROR the configuration is not valid").then_some(())
     });
     assert!(!stage.proxy.log()[written..].contains("INFO"), "{}", &stage.proxy.log()[written..]);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use integration::wire::{Error, Failure};
-use integration::{Cluster, Config, Login, PASSWORD, Proxy, Wire, frame, holds};
+use integration::{Cluster, Config, Login, PASSWORD, PATIENCE, Proxy, Wire, frame, holds};
 
 /// A proxy that asks for proofs by `method`; `users` goes into the configuration.
 fn proxy(cluster: &Cluster, method: &str, users: &str) -> Proxy {
@@ -105,7 +105,7 @@ fn protocol_3_2_has_long_keys_that_cancel() {
     assert_eq!(key.len(), 32);
     wire.send(&frame::query("SELECT pg_sleep(60)")).expect("it is open");
     let begun = Instant::now();
-    holds("it sleeps", Duration::from_secs(20), 1.to_string(), || {
+    holds("it sleeps", PATIENCE, 1.to_string(), || {
         cluster.primary.value(
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'",
         )
@@ -114,7 +114,7 @@ fn protocol_3_2_has_long_keys_that_cancel() {
     for key in [&key[..4], &key[..31], &key[..]] {
         let mut canceler = Wire::connect(proxy.port()).expect("the proxy accepts");
         canceler.send(&frame::cancel(process, key)).expect("it is open");
-        assert!(canceler.ends_within(Duration::from_secs(10)));
+        assert!(canceler.ends_within(PATIENCE));
     }
     assert_eq!(wire.reply().expect("an answer").code(), "57014");
     assert!(begun.elapsed() < Duration::from_secs(50));

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use integration::wire::Error;
-use integration::{Login, PASSWORD, Stage, Wire, frame, holds, until};
+use integration::{Login, PASSWORD, PATIENCE, Stage, Wire, frame, holds, until};
 
 fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
@@ -29,7 +29,7 @@ fn session() -> Wire {
 
 fn raw() -> Wire {
     let wire = Wire::connect(stage().proxy.port()).expect("the proxy accepts");
-    wire.patience(Duration::from_secs(20));
+    wire.patience(PATIENCE);
     wire
 }
 
@@ -38,7 +38,7 @@ fn raw() -> Wire {
 fn still_serves() {
     let begun = Instant::now();
     assert_eq!(session().value("SELECT 1"), "1");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < PATIENCE / 2);
     assert!(stage().proxy.is_running());
 }
 
@@ -55,7 +55,7 @@ fn a_first_message_of_any_length_is_refused() {
             wire.send(&bytes).unwrap();
             // A length that promises more is waited for, but not beyond its end.
             wire.shut();
-            assert!(wire.ends_within(Duration::from_secs(5)), "length {length:#x} code {code}");
+            assert!(wire.ends_within(PATIENCE), "length {length:#x} code {code}");
         }
     }
     still_serves();
@@ -75,7 +75,7 @@ fn a_startup_without_sense_is_refused() {
         let mut wire = raw();
         wire.send(&bytes).ok();
         wire.shut();
-        assert!(wire.ends_within(Duration::from_secs(5)), "{:?}", &bytes[..bytes.len().min(40)]);
+        assert!(wire.ends_within(PATIENCE), "{:?}", &bytes[..bytes.len().min(40)]);
     }
     // Options that a careless reader spins on.
     for options in ["-c=", "-c", "-", "--", "-c a", "\\", "-c a=\\", "--=", "  -c   =x"] {
@@ -191,11 +191,7 @@ fn a_message_out_of_turn_during_the_sign_in_is_refused() {
         assert_eq!(wire.read().unwrap().tag, b'R');
         wire.send(&bytes).ok();
         wire.shut();
-        assert!(
-            wire.ends_within(Duration::from_secs(5)),
-            "{:?}",
-            String::from_utf8_lossy(&bytes[..bytes.len().min(50)])
-        );
+        assert!(wire.ends_within(PATIENCE), "{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(50)]));
         assert!(
             wire.key.is_none(),
             "signed in by {:?}",
@@ -262,11 +258,7 @@ fn a_message_of_any_type_and_length_is_survived() {
             let mut wire = session();
             wire.send(&frame::message_of_length(tag, length, b"x")).ok();
             wire.shut();
-            assert!(
-                wire.ends_within(Duration::from_secs(10)),
-                "type {:?} length {length:#x}",
-                char::from(tag)
-            );
+            assert!(wire.ends_within(PATIENCE), "type {:?} length {length:#x}", char::from(tag));
         }
         still_serves();
     }
@@ -293,7 +285,7 @@ fn a_message_that_ends_too_soon_is_an_error() {
     for (tag, body) in bodies {
         let mark = stage().cluster.mark();
         let mut wire = session();
-        wire.patience(Duration::from_secs(10));
+        wire.patience(PATIENCE);
         // A statement for Bind to mean, so that nothing but its length is wrong.
         let statement = [frame::parse("", "SELECT $1::int"), frame::flush()].concat();
         wire.send(&[statement, frame::message(tag, body), frame::sync()].concat()).unwrap();
@@ -344,11 +336,11 @@ fn sql_that_kills_parsers_does_not_kill_the_proxy() {
     for sql in &deep {
         let begun = Instant::now();
         let mut wire = session();
-        wire.patience(Duration::from_secs(60));
+        wire.patience(PATIENCE);
         // An error of the database is as right as a result: it decides.
         wire.try_query(sql).unwrap_or_else(|error| panic!("{error} at {sql:.40}"));
         assert_eq!(wire.value("SELECT 1"), "1");
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?} for {sql:.40}", begun.elapsed());
+        assert!(begun.elapsed() < PATIENCE / 2, "{:?} for {sql:.40}", begun.elapsed());
     }
     still_serves();
 }
@@ -411,7 +403,7 @@ fn several_requests_in_flight_are_answered_in_order() {
 #[test]
 fn a_flush_brings_answers_before_the_sync() {
     let mut wire = session();
-    wire.patience(Duration::from_secs(5));
+    wire.patience(PATIENCE);
     wire.send(
         &[frame::parse("f", "SELECT $1::int"), frame::describe_statement("f"), frame::flush()].concat(),
     )
@@ -509,7 +501,7 @@ fn descriptions_closes_and_empty_texts_are_relayed() {
 #[test]
 fn a_bind_and_a_simple_query_in_one_batch_end() {
     let mut wire = session();
-    wire.patience(Duration::from_secs(10));
+    wire.patience(PATIENCE);
     // No Sync between: the simple query ends the batch as a Sync would.
     let mixed = [frame::unnamed("SELECT 1", &[]), frame::query("SELECT 2")].concat();
     let reply = wire.ask(&mixed).unwrap();
@@ -567,7 +559,7 @@ fn copies_run_fail_and_are_given_up() {
         start(&mut other, "COPY copied FROM STDIN");
         other.send(&frame::copy_data(b"1\n")).unwrap();
     }
-    until("copies of clients that left are rolled back", Duration::from_secs(10), || {
+    until("copies of clients that left are rolled back", PATIENCE, || {
         (stage().count("query LIKE 'COPY copied%' AND state = 'active'") == 0).then_some(())
     });
     assert_eq!(wire.value("SELECT count(*) FROM copied"), "0");
@@ -581,7 +573,7 @@ fn a_copy_whose_data_comes_along_at_once_ends() {
         [frame::parse("", "SELECT * FROM basin"), frame::describe_statement(""), frame::flush()].concat();
     for round in 0..30 {
         let mut wire = session();
-        wire.patience(Duration::from_secs(5));
+        wire.patience(PATIENCE);
         // As asyncpg does it: a description asked for with Flush, no Sync, and then the copy in one piece.
         if round % 3 == 1 {
             wire.send(&unended).unwrap();
@@ -632,7 +624,7 @@ fn what_the_database_reports_by_itself_is_heard() {
     // A reload of the database's own configuration.
     stage.cluster.primary.set("timezone", "Asia/Tokyo");
     let now = || wire.value("SHOW TimeZone");
-    holds("the value in force", Duration::from_secs(20), "Asia/Tokyo".to_owned(), now);
+    holds("the value in force", PATIENCE, "Asia/Tokyo".to_owned(), now);
     assert_eq!(wire.parameters["TimeZone"], "Asia/Tokyo");
 }
 
@@ -672,8 +664,6 @@ fn a_client_that_hangs_up_at_any_byte_leaves_nothing() {
         let mut wire = session();
         wire.send(&bytes[..end]).unwrap();
     }
-    until("no transaction is left open", Duration::from_secs(10), || {
-        (stage().open_transactions() == 0).then_some(())
-    });
+    until("no transaction is left open", PATIENCE, || (stage().open_transactions() == 0).then_some(()));
     still_serves();
 }

@@ -46,6 +46,14 @@ pub(super) struct Exchange {
 }
 
 impl<P: Protocol> Session<P> {
+    /// Whether the endpoint of the leased backend has changed its role or left, so that the next request is not for it.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| {
+            lease.is_outdated()
+                && (self.txn_idle() || (self.on_primary && lease.endpoint().role() != pool::Role::Primary))
+        })
+    }
+
     /// Sends a request, which is at the front of the inbox, to the leased backend.
     pub(super) fn open_exchange(
         &mut self,
@@ -53,14 +61,6 @@ impl<P: Protocol> Session<P> {
         chances: Chances,
         started: Instant,
     ) -> Result<Exchange, End> {
-        if let Some(lease) = &self.lease
-            && lease.is_outdated()
-            && (self.txn_idle() || (self.on_primary && lease.endpoint().role() != pool::Role::Primary))
-        {
-            let message = "the database server of this session has changed its role or left";
-            self.drop_lease();
-            return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
-        }
         self.alarm.busy(&self.service.bounds, started);
         // Outside a transaction, all that a failed batch did is undone: it may be sent again.
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();

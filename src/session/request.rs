@@ -185,6 +185,11 @@ impl<P: Protocol> Session<P> {
         }
         self.note_misread();
         let note = if self.opening.is_open() { self.follow(judged, request.len).await? } else { None };
+        if self.is_overtaken() {
+            let message = "the database server of this session has changed its role or left";
+            self.drop_lease();
+            return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
+        }
         let mut exchange = self.open_exchange(request, Chances::default(), started)?;
         match poll_fn(|cx| self.poll_exchange(cx, &mut exchange)).await? {
             Attempt::Done => {}
@@ -213,6 +218,8 @@ impl<P: Protocol> Session<P> {
         let (mut exclude, mut now) = (None, started);
         let mut may_turn = P::TURNS_READ_ONLY && request.whole && judged.is_all_or_nothing();
         for _ in 0..ATTEMPTS {
+            // What a backend that was given up takes with it, the next one may be left with.
+            self.effects |= judged.effects;
             let landed = match self.take_lease_now(judged, exclude, now, deadline) {
                 Some(landed) => landed,
                 None => {
@@ -258,6 +265,12 @@ impl<P: Protocol> Session<P> {
                 exclude = self.lose_lease();
                 continue;
             }
+            if self.is_overtaken() {
+                // Since it was lent. Nothing of the client's was sent yet.
+                self.drop_lease();
+                now = Instant::now();
+                continue;
+            }
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
             let opening = if on_replica { self.opening_text(judged, bytes) } else { None };
             let retry: Option<fn(&[u8; 5]) -> bool> = match on_replica {
@@ -283,7 +296,6 @@ impl<P: Protocol> Session<P> {
                     if let Some(endpoint) = self.drop_lease() {
                         self.service.access.look_again(endpoint, deadline).await;
                     }
-                    self.effects |= judged.effects;
                 }
                 Attempt::Refused(code) => {
                     self.service.counters.second_chance();

@@ -75,7 +75,8 @@ impl Make {
         words.unwrap_or("unknown").chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect()
     }
 
-    /// The settings of every server: no more durability than a SIGKILL asks for, everything logged.
+    /// The settings of every server: no more durability than a SIGKILL asks for, everything logged, and no memory for
+    /// what a test never asks, which a start would have to touch.
     pub(super) fn settings(self) -> String {
         let own = match self {
             Self::MariaDb => {
@@ -91,7 +92,9 @@ impl Make {
                     "basedir={}\nplugin_dir={}\nlc_messages_dir={}\ncharacter_sets_dir={}\nmysqlx=OFF\n\
                      gtid_mode=ON\nenforce_gtid_consistency=ON\nlog_raw=ON\nbinlog_rows_query_log_events=OFF\n\
                      innodb_redo_log_capacity=16M\nsecure_file_priv=\nreplica_max_allowed_packet=1G\n\
-                     performance_schema_consumer_events_statements_history_long=ON\n",
+                     performance_schema_consumer_events_statements_history_long=ON\n\
+                     innodb_log_buffer_size=1M\ntable_open_cache=400\ntable_definition_cache=400\n\
+                     performance_schema_digests_size=200\nperformance_schema_error_size=1\n",
                     usr.display(),
                     at("lib/mysql/plugin"),
                     at("share/mysql"),
@@ -103,6 +106,7 @@ impl Make {
             "[server]\nbind_address=127.0.0.1\nsocket=socket\npid_file=pid\nskip_name_resolve=ON\n\
              character_set_server=utf8mb4\nmax_connections=300\nmax_allowed_packet=256M\n\
              innodb_buffer_pool_size=32M\ninnodb_flush_log_at_trx_commit=2\nsync_binlog=0\n\
+             innodb_use_native_aio=OFF\n\
              log_bin=binlog\nrelay_log=relay\nlog_bin_trust_function_creators=ON\nlog_output=FILE\ngeneral_log=ON\n{own}"
         )
     }

@@ -12,9 +12,9 @@ use rustix::process::Signal;
 
 use super::make::Make;
 use super::session::{Reply, Session};
-use crate::daemon::{self, Daemon, PATIENCE};
+use crate::daemon::{self, Daemon};
 use crate::process::Process;
-use crate::until::until;
+use crate::until::{PATIENCE, until};
 use crate::{PASSWORD, paths};
 
 /// A server that this process started.

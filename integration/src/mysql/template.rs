@@ -131,6 +131,8 @@ fn build(make: Make, base: &Path, done: &Path) {
 
 /// Copies the template to a new data directory.
 pub(super) fn copy(make: Make, to: &Path) {
-    let out = Command::new("cp").arg("-a").arg(data(make)).arg(to).output().expect("cp runs");
+    // Most of it is zeros, which need not be written.
+    let mut copy = Command::new("cp");
+    let out = copy.args(["-a", "--sparse=always"]).arg(data(make)).arg(to).output().expect("cp runs");
     assert!(out.status.success(), "cp: {}", String::from_utf8_lossy(&out.stderr));
 }

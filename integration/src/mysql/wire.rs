@@ -4,11 +4,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use mysql_common::scramble::{scramble_native, scramble_sha256};
 
-use crate::PASSWORD;
+use crate::{PASSWORD, PATIENCE};
 
 /// Abilities, by their bits.
 pub mod cap {
@@ -124,7 +123,7 @@ impl Wire {
     /// When nobody listens.
     pub fn connect(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, abilities: 0, number: 0, heard: 0, sequence: 0 })
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use integration::paths::in_path;
-use integration::{Stage, Wire, frame};
+use integration::{PATIENCE, Stage, Wire, frame};
 
 use crate::tunnel::Tunnel;
 use crate::{is_refused, is_served, papers, stage};
@@ -77,7 +77,7 @@ fn a_handshake_that_does_not_come_is_given_up() {
     assert_eq!(wire.read_bytes(1).expect("an answer"), b"S");
     // The beginning of a ClientHello, and no more.
     wire.send(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).expect("it is open");
-    assert!(wire.ends_within(std::time::Duration::from_secs(30)), "a handshake may take for ever");
+    assert!(wire.ends_within(PATIENCE), "a handshake may take for ever");
     is_served(stage, "sslmode=require", true);
 }
 
@@ -132,14 +132,12 @@ fn a_whole_session_begun_unasked() {
     let (process, key) = wire.key.clone().expect("a key");
     wire.send(&frame::query("SELECT pg_sleep(60) /* canceled */")).expect("it is open");
     let sleeps = "query LIKE '%/* canceled */' AND state = 'active'";
-    integration::until("it sleeps", std::time::Duration::from_secs(20), || {
-        (stage.count(sleeps) == 1).then_some(())
-    });
+    integration::until("it sleeps", PATIENCE, || (stage.count(sleeps) == 1).then_some(()));
     let mut canceler = tunnel.connect();
     canceler.send(&frame::cancel(process, &key)).expect("it is open");
     assert_eq!(wire.reply().expect("an answer").code(), "57014");
     wire.send(&frame::terminate()).expect("it is open");
-    assert!(wire.ends_within(std::time::Duration::from_secs(10)));
+    assert!(wire.ends_within(PATIENCE));
     assert_eq!(tunnel.failures(), [""; 0]);
 }
 
@@ -148,7 +146,7 @@ fn begun_unasked_without_trust_in_us() {
     let stage = requiring();
     let tunnel = Tunnel::to(stage.proxy.port(), &[papers::of("stranger.ca")]);
     assert!(tunnel.session().is_err());
-    integration::until("the handshake fails", std::time::Duration::from_secs(10), || {
+    integration::until("the handshake fails", PATIENCE, || {
         tunnel.failures().first().map(|error| assert!(error.contains("UnknownIssuer"), "{error}"))
     });
 }

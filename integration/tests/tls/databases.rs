@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration::config::Endpoint;
 use integration::paths::{Scratch, hand_over};
 use integration::wire::Error;
-use integration::{Cluster, Config, Linked, Login, PASSWORD, Proxy, Wire, until};
+use integration::{Cluster, Config, Linked, Login, PASSWORD, PATIENCE, Proxy, Wire, until};
 
 use crate::papers;
 
@@ -61,9 +61,7 @@ fn is_not_served(cluster: &Cluster, proxy: &Proxy, why: &str) {
     let Err(Error::Refused(failure)) = proxy.try_session() else { panic!("it was not refused") };
     assert_eq!(failure.code(), "08006", "{failure}");
     assert_ne!(proxy.http("/ready").0, 200);
-    until(&format!("the log speaks of {why:?}"), Duration::from_secs(10), || {
-        proxy.log().contains(why).then_some(())
-    });
+    until(&format!("the log speaks of {why:?}"), PATIENCE, || proxy.log().contains(why).then_some(()));
     let seen = cluster.primary.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'");
     assert_eq!(seen, "0");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use integration::{Stage, frame};
+use integration::{PATIENCE, Stage, frame};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,6 +16,9 @@ use crate::{papers, stage};
 
 /// Sizes of replies grow by this: less than TLS holds back, so that one of them ends in what it holds.
 const STEP: usize = 16 * 1024;
+
+/// A reply that takes longer is taken for one that waits for its client.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A session of the role `app` whose socket takes little.
 async fn session(port: u16) -> TlsStream<TcpStream> {
@@ -52,8 +55,9 @@ async fn read_to_ready(stream: &mut TlsStream<TcpStream>) -> usize {
     length
 }
 
-/// Whether the proxy is done with a reply of this size before the client reads any of it. The client gets it all.
-async fn is_done_unread(stage: &Stage, size: usize, round: &mut usize) -> bool {
+/// Whether the proxy is done with a reply of this size, within a time, before the client reads any of it. The client gets
+/// it all.
+async fn is_done_unread(stage: &Stage, size: usize, round: &mut usize, within: Duration) -> bool {
     *round += 1;
     let mut stream = session(stage.proxy.port()).await;
     let ask = format!("SELECT repeat('x', {size}) /* round {round}. */");
@@ -68,12 +72,12 @@ async fn is_done_unread(stage: &Stage, size: usize, round: &mut usize) -> bool {
             break true;
         }
         started |= stage.count(&asked) > 0;
-        if began.elapsed() > Duration::from_secs(3) {
+        if began.elapsed() > within {
             break false;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    let read = tokio::time::timeout(Duration::from_secs(30), read_to_ready(&mut stream)).await;
+    let read = tokio::time::timeout(PATIENCE, read_to_ready(&mut stream)).await;
     let length = read.unwrap_or_else(|_| panic!("a reply of {size} bytes does not reach its client"));
     assert!(length > size, "{length} of {size}");
     done
@@ -92,19 +96,22 @@ fn what_the_socket_did_not_take_comes_by_itself() {
         // How much the sockets take is the kernel's affair: first roughly, then in small steps beyond it.
         let mut round = 0;
         let mut size = 8 * STEP;
-        while is_done_unread(&stage, size, &mut round).await {
+        while is_done_unread(&stage, size, &mut round, SOON).await {
             size += size / 4;
             assert!(size < 1 << 26, "nothing holds the proxy back");
         }
         let mut size = size / 5 * 4 - 4 * STEP;
-        let mut done = 0;
-        while is_done_unread(&stage, size, &mut round).await {
-            (size, done) = (size + STEP, done + 1);
+        // Less than what has been seen to come to its end.
+        assert!(
+            is_done_unread(&stage, size, &mut round, PATIENCE).await,
+            "no reply came to its end with the client's socket full"
+        );
+        while is_done_unread(&stage, size, &mut round, SOON).await {
+            size += STEP;
         }
-        assert!(done > 0, "no reply came to its end with the client's socket full");
         // The last of those ended within what TLS holds, unless the kernel changed its mind: once more around it.
         for less in 0..6 {
-            is_done_unread(&stage, size - less * STEP / 2, &mut round).await;
+            is_done_unread(&stage, size - less * STEP / 2, &mut round, SOON).await;
         }
     });
 }

@@ -179,7 +179,7 @@ async fn a_refusal_reaches_the_waiter_at_once() {
         };
         assert_eq!(code, "28P01");
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(lane.gate.inside(), 0);
     fake.mood.send_replace(Mood::Kind);
     take(&lane, soon()).await.expect("and it recovers").release();
@@ -194,7 +194,7 @@ async fn a_closed_port_reaches_the_waiter_at_once() {
     let error = take(&lane, soon()).await.err().expect("nobody listens");
     let TakeError::Dial(failure) = error else { panic!("{error:?}") };
     assert!(failure.is_down() && failure.is_endpoints());
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -447,7 +447,7 @@ fn server_first_messages() {
         let end = after_first(|nonce| format!("r={nonce}x,s=c2FsdA==,i={iterations}"));
         assert!(matches!(end, Err(DialError::Insufficient(_))), "{end:?}");
     }
-    assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
     for reply in [
         "",
         "r=",
