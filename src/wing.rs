@@ -20,7 +20,7 @@ use pool::{Card, Duty, View};
 use protocol::handshake::LoginTerms;
 use protocol::key_pair::KeyPair;
 use protocol::{Protocol, Secret};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -46,7 +46,7 @@ pub struct Wing<P: Protocol> {
     peers: Arc<Peers>,
     manners: watch::Sender<Manners>,
     own_key: OnceLock<Arc<KeyPair>>,
-    next_number: Arc<AtomicU32>,
+    next_number: Arc<AtomicU64>,
 }
 
 impl<P: Protocol> Wing<P> {
@@ -322,7 +322,7 @@ fn key_pair(snapshot: &Snapshot, own: &OnceLock<Arc<KeyPair>>) -> Result<Option<
 fn manners<P: Protocol>(
     snapshot: &Snapshot,
     directory: &Directory<P>,
-    next_number: &Arc<AtomicU32>,
+    next_number: &Arc<AtomicU64>,
     own_key: &OnceLock<Arc<KeyPair>>,
 ) -> Result<Manners, String> {
     let listen = &snapshot.listen;

@@ -8,7 +8,7 @@
 use crate::key_pair::KeyPair;
 use crate::{Fault, Reported, Secret};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +42,8 @@ pub struct LoginTerms {
     pub tls_required: bool,
     /// The method for users that do not say otherwise, and for unknown users.
     pub method: AuthMethod,
-    /// Seeds what an unknown user is shown, so that it looks like a known one.
+    /// Seeds what an unknown user is shown, so that it looks like a known one, and nonces of numbered connections. The same
+    /// for as long as the process lives.
     pub mock_secret: Arc<[u8; 32]>,
     /// What databases reported when Splitpool signed in to them, for a protocol in which the
     /// database speaks first.
@@ -51,7 +52,7 @@ pub struct LoginTerms {
     /// must be told: what cannot be checked otherwise is wrong then.
     pub key_pair: Option<Arc<KeyPair>>,
     /// The number of the next connection, for a protocol that tells it before the sign-in.
-    pub next_number: Arc<AtomicU32>,
+    pub next_number: Arc<AtomicU64>,
 }
 
 /// What a client asked for when it signed in.

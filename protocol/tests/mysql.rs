@@ -290,6 +290,21 @@ fn results() {
     );
 }
 
+/// MySQL tells what follows OUT parameters only ahead of them, MariaDB on either side.
+#[test]
+fn out_parameters() {
+    let out = "B> columns:1@1 | def@2 | eof:4106@3 | row:x@4 | eof:{end}@5 | ok@6
+         >C columns:1@1 | def@2 | eof:4106@3 | row:x@4 | eof:{end}@5 | ok@6
+         C> query:select 1
+         >B query:select 1
+         B> columns:1@1 | def@2 | eof@3 | row:x@4 | eof@5
+         >C columns:1@1 | def@2 | eof@3 | row:x@4 | eof@5";
+    for end in ["2", "4106"] {
+        let answer = out.replace("{end}", end);
+        play(0, &format!("C> query:call p()\n>B query:call p()\n{answer}"), idle);
+    }
+}
+
 #[test]
 fn reports_of_progress_are_no_errors() {
     play(

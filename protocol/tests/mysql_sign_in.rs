@@ -12,6 +12,7 @@ use protocol::mysql::{MyDial, MyLogin, MySql};
 use protocol::own::Errand;
 use protocol::tracker::Memory;
 use protocol::{Fault, Protocol, Secret};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// What PostgreSQL keeps of the password "secret".
@@ -348,5 +349,53 @@ fn every_version_is_understood_by_what_it_announces() {
         let asks = |words: &str| asked.windows(words.len()).any(|have| have == words.as_bytes());
         assert_eq!(asks("information_schema.USER_VARIABLES"), is_mariadb, "{version}");
         assert_eq!(asks("performance_schema.user_variables_by_thread"), !is_mariadb, "{version}");
+    }
+}
+
+/// A proof is taken by the nonce of the greeting, as databases do, and by none but this connection's.
+#[test]
+fn who_becomes_another_proves_it_by_the_greeting_or_by_a_new_nonce() {
+    const PLUGIN: &str = "mysql_native_password";
+    // The numbers that are told begin again some day.
+    for (first, since) in [(0, 0), (5, 1_000), ((1 << 31) - 1, 1), (3 << 31, (1 << 31) - 2)] {
+        let terms = Arc::new(terms(PLUGIN, false));
+        terms.next_number.store(first, Ordering::Relaxed);
+        let mut login = MyLogin::new(Arc::clone(&terms));
+        let key = login.key().unwrap();
+        let mut greeting = Vec::new();
+        login.start(&mut greeting);
+        let proof = |greeting: &[u8]| {
+            let mut said = Vec::new();
+            dial(Some("secret"), DialTls::Off).feed(greeting, &mut said).unwrap();
+            let at = said.windows(3).position(|bytes| bytes == b"u\0\x14").unwrap() + 3;
+            said[at..at + 20].to_vec()
+        };
+        let right = proof(&greeting);
+        let mut stranger = Vec::new();
+        MyLogin::new(Arc::clone(&terms)).start(&mut stranger);
+        terms.next_number.fetch_add(since, Ordering::Relaxed);
+        for (proof, good) in [(right.clone(), true), (vec![9; 20], false), (proof(&stranger), false)] {
+            for known_as in [Some("secret"), Some("Secret"), None] {
+                let mut login = MyLogin::again(Arc::clone(&terms), !0, &key).unwrap();
+                let mut payload = [b"\x11u\0\x14", &proof[..], b"app\0\x2d\0"].concat();
+                payload.extend_from_slice(PLUGIN.as_bytes());
+                payload.push(0);
+                let packet = [&[payload.len() as u8, 0, 0, 0], &payload[..]].concat();
+                let mut out = Vec::new();
+                let (used, step) = login.feed(&packet, &mut out).unwrap();
+                assert!(used == packet.len() && matches!(step, LoginStep::Identify));
+                let step = login.credential(known_as.map(known).as_ref(), &mut out).unwrap();
+                if good && known_as == Some("secret") {
+                    assert!(matches!(step, LoginStep::Done) && out.is_empty());
+                    continue;
+                }
+                // Everybody else is asked once more, by a nonce of its own.
+                assert!(matches!(step, LoginStep::More), "{known_as:?} {good}");
+                let switched = &out[5 + PLUGIN.len() + 1..][..20];
+                assert!(!greeting.windows(12).any(|bytes| bytes == &switched[8..]));
+                let packet = [&[20, 0, 0, 2], &right[..]].concat();
+                assert!(login.feed(&packet, &mut out).is_err());
+            }
+        }
     }
 }

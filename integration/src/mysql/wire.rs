@@ -345,6 +345,12 @@ impl Wire {
                         return Ok(outcome);
                     }
                     self.end(&mut outcome, eof);
+                    if outcome.status & 0x1008 == 0x1008 {
+                        // OUT parameters: MySQL does not repeat behind the rows that there is more.
+                        self.rows(&mut outcome)?;
+                        outcome.status |= 8;
+                        return Ok(outcome);
+                    }
                     // An open cursor: rows come when they are fetched.
                     if outcome.status & 64 != 0 {
                         return Ok(outcome);

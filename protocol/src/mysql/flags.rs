@@ -82,6 +82,7 @@ pub mod status {
     pub const MORE_RESULTS: u16 = 1 << 3;
     pub const CURSOR_EXISTS: u16 = 1 << 6;
     pub const LAST_ROW_SENT: u16 = 1 << 7;
+    pub const OUT_PARAMETERS: u16 = 1 << 12;
     pub const STATE_CHANGED: u16 = 1 << 14;
 }
 

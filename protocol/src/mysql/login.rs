@@ -33,6 +33,9 @@ const NAME_MAX: usize = 80;
 /// and ours are not mistaken for each other.
 pub const FIRST_NUMBER: u32 = 1 << 31;
 
+/// The bits of a number that go over the wire.
+const NUMBER: u64 = (FIRST_NUMBER - 1) as u64;
+
 /// What is announced while no database has been signed in to.
 const VERSION: &str = "8.0.0-splitpool";
 
@@ -50,7 +53,7 @@ pub struct MyLogin {
     terms: Arc<LoginTerms>,
     greeting: Greeting,
     thread: u32,
-    nonce: Option<[u8; NONCE]>,
+    nonce: [u8; NONCE],
     offered: u64,
     announced_plugin: Plugin,
     /// What both sides agreed on, once the client has said.
@@ -63,8 +66,8 @@ pub struct MyLogin {
     tls: bool,
     /// Nobody can listen.
     private: bool,
-    /// It has signed in before and wants to be another.
-    changes: bool,
+    /// The nonce of its greeting, if it has signed in before and wants to be another.
+    greeted: Option<[u8; NONCE]>,
     phase: Phase,
 }
 
@@ -97,8 +100,8 @@ impl Login for MyLogin {
         let tls = if terms.tls_offered { cap::SSL } else { 0 };
         Self {
             greeting: Greeting::default(),
-            thread: FIRST_NUMBER | number,
-            nonce: proof::nonce(),
+            thread: FIRST_NUMBER | (number & NUMBER) as u32,
+            nonce: proof::nonce(&terms.mock_secret, number),
             offered: cap::OURS | (abilities & cap::FLAVOUR) | tls,
             announced_plugin: plugin.and_then(Plugin::named).unwrap_or(Plugin::Sha2),
             agreed: 0,
@@ -108,15 +111,26 @@ impl Login for MyLogin {
             sequence: 0,
             tls: false,
             private: false,
-            changes: false,
+            greeted: None,
             phase: Phase::Answer,
             terms,
         }
     }
 
     fn again(terms: Arc<LoginTerms>, abilities: u64, key: &CancelKey) -> Option<Self> {
+        // The last number given that has these bits, so a nonce need not be kept for as long as a session lasts.
+        let now = terms.next_number.load(Ordering::Relaxed);
+        let since = now.wrapping_sub(1).wrapping_sub(key.0.into()) & NUMBER;
+        let greeted = Some(proof::nonce(&terms.mock_secret, now.wrapping_sub(1).wrapping_sub(since)));
         let login = Self::new(terms);
-        Some(Self { thread: key.0, offered: abilities, agreed: abilities, phase: Phase::Change, ..login })
+        Some(Self {
+            thread: key.0,
+            offered: abilities,
+            agreed: abilities,
+            greeted,
+            phase: Phase::Change,
+            ..login
+        })
     }
 
     fn start(&mut self, out: &mut Vec<u8>) {
@@ -126,7 +140,7 @@ impl Login for MyLogin {
         let hello = Hello {
             version: self.terms.announced.value("version").unwrap_or(VERSION).as_bytes().to_vec(),
             thread: self.thread,
-            nonce: self.nonce.unwrap_or_default(),
+            nonce: self.nonce,
             capabilities: self.offered,
             collation: COLLATION,
             plugin: self.announced_plugin.name().as_bytes().to_vec(),
@@ -158,7 +172,6 @@ impl Login for MyLogin {
             Phase::Answer => self.answer(payload)?,
             Phase::Change => {
                 let answer = Answer::read_change(payload, self.agreed);
-                self.changes = true;
                 self.named(answer.ok_or_else(|| violation("malformed change of the user"))?)?
             }
             Phase::Switched(known) => {
@@ -213,17 +226,25 @@ impl Login for MyLogin {
             }),
         };
         // A nonce belongs to the plugin that is announced with it: some clients use it for no other,
-        // and come without a proof. Who changes the user gets a new one: that of the greeting was used.
+        // and come without a proof.
         let has_nonce = plugin == self.announced_plugin || !self.proof.is_empty();
-        if self.plugin == Some(plugin) && has_nonce && !self.changes {
-            return self.check(known, out);
+        let chosen = self.plugin == Some(plugin);
+        match self.greeted {
+            None if chosen && has_nonce => return self.check(known, out),
+            // MariaDB's C connector proves itself by the nonce of the greeting, whatever it is told later.
+            Some(nonce)
+                if chosen && plugin == Plugin::Native && self.proves(known.as_ref(), plugin, &nonce) =>
+            {
+                return Ok(LoginStep::Done);
+            }
+            _ => {}
         }
         self.plugin = Some(plugin);
         let at = self.begin(out);
         out.push(mark::EOF);
         out.extend_from_slice(plugin.name().as_bytes());
         out.push(0);
-        out.extend_from_slice(&self.nonce.unwrap_or_default());
+        out.extend_from_slice(&self.nonce);
         out.push(0);
         frame::end(out, at);
         self.phase = Phase::Switched(known);
@@ -285,9 +306,6 @@ impl MyLogin {
 
     /// The client has said who it is.
     fn named(&mut self, answer: Answer) -> Result<Step, Fault> {
-        if self.nonce.is_none() {
-            return Err(Fault::fatal(Cause::Internal, "no randomness for a nonce"));
-        }
         let text = |bytes: Vec<u8>, what| String::from_utf8(bytes).map_err(|_| violation(what));
         self.greeting.user = text(answer.user, "a user's name is not UTF-8")?;
         self.greeting.database = text(answer.database, "a database's name is not UTF-8")?;
@@ -312,10 +330,9 @@ impl MyLogin {
         Ok(LoginStep::Identify)
     }
 
-    /// Judges the proof of the fast way.
-    fn check(&mut self, known: Option<Credential>, out: &mut Vec<u8>) -> Result<Step, Fault> {
-        let (Some(plugin), Some(nonce)) = (self.plugin, self.nonce) else { return Err(self.no_entry()) };
-        let double = match &known {
+    /// Whether the proof was made of the user's password and this nonce.
+    fn proves(&self, known: Option<&Credential>, plugin: Plugin, nonce: &[u8; NONCE]) -> bool {
+        let double = match known {
             Some(Credential::Password(password)) if !password.expose().is_empty() => {
                 Some(plugin.double_hash(password))
             }
@@ -329,7 +346,13 @@ impl MyLogin {
         let mock = [0; 32];
         let width = if plugin == Plugin::Native { 20 } else { 32 };
         let against = double.as_deref().or(mock.get(..width)).unwrap_or_default();
-        let right = plugin.is_right(against, &nonce, &self.proof) && double.is_some();
+        plugin.is_right(against, nonce, &self.proof) && double.is_some()
+    }
+
+    /// Judges the proof of the fast way.
+    fn check(&mut self, known: Option<Credential>, out: &mut Vec<u8>) -> Result<Step, Fault> {
+        let Some(plugin) = self.plugin else { return Err(self.no_entry()) };
+        let right = self.proves(known.as_ref(), plugin, &self.nonce);
         let verdict = match (plugin, right) {
             (Plugin::Native, true) => return Ok(LoginStep::Done),
             (Plugin::Native, false) => return Err(self.no_entry()),
@@ -364,12 +387,12 @@ impl MyLogin {
 
     /// The client has told its password: in clear where nobody can listen, sealed elsewhere.
     fn told(&mut self, known: Option<&Credential>, payload: &[u8]) -> Result<Step, Fault> {
-        let given = match (&self.terms.key_pair, &self.nonce) {
+        let given = match &self.terms.key_pair {
             _ if self.private => proof::told(payload),
-            (Some(key_pair), Some(nonce)) => {
-                key_pair.open(payload).and_then(|hidden| proof::uncovered(&hidden, nonce))
+            Some(key_pair) => {
+                key_pair.open(payload).and_then(|hidden| proof::uncovered(&hidden, &self.nonce))
             }
-            _ => None,
+            None => None,
         };
         let right =
             |given: &Secret| known.is_some_and(|known| is_password(known, &self.greeting.user, given));

@@ -6,6 +6,7 @@
 
 use crate::Secret;
 use aws_lc_rs::digest::{self, Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -87,17 +88,18 @@ pub fn stored_native(text: &str) -> Option<Vec<u8>> {
     (0..20).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()).collect()
 }
 
-/// A nonce as the protocol wants it: without the bytes 0 and `$`, seven bits each.
-pub fn nonce() -> Option<[u8; NONCE]> {
+/// The nonce of a number, as the protocol wants it: without the bytes 0 and `$`, seven bits each. Who does not know
+/// `secret` can foretell none, and as long as it stays the same every number has its own.
+pub fn nonce(secret: &[u8; 32], number: u64) -> [u8; NONCE] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &number.to_le_bytes());
     let mut nonce = [0; NONCE];
-    aws_lc_rs::rand::fill(&mut nonce).ok()?;
-    for byte in &mut nonce {
-        *byte &= 0x7f;
+    for (byte, random) in nonce.iter_mut().zip(tag.as_ref()) {
+        *byte = random & 0x7f;
         if matches!(*byte, 0 | b'$') {
             *byte += 1;
         }
     }
-    Some(nonce)
+    nonce
 }
 
 /// The password and a zero byte, hidden under the nonce, as it is sealed for the other side.
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn proofs_are_checked() {
         let (right, wrong) = (Secret::new("secret".into()), Secret::new("Secret".into()));
-        let nonce = nonce().unwrap();
+        let nonce = nonce(&[7; 32], 1);
         for plugin in [Plugin::Native, Plugin::Sha2] {
             let double = plugin.double_hash(&right);
             let proof = plugin.prove(&right, &nonce);
@@ -139,8 +141,20 @@ mod tests {
     }
 
     #[test]
+    fn every_number_has_a_nonce() {
+        let one = nonce(&[7; 32], 1);
+        assert_eq!(one, nonce(&[7; 32], 1));
+        for (secret, number) in [([7; 32], 2), ([7; 32], 1 << 32 | 1), ([8; 32], 1)] {
+            assert_ne!(one, nonce(&secret, number));
+        }
+        assert!(
+            (0..1000).flat_map(|n| nonce(&[7; 32], n)).all(|byte| byte < 128 && !matches!(byte, 0 | b'$'))
+        );
+    }
+
+    #[test]
     fn what_is_hidden_is_uncovered() {
-        let nonce = nonce().unwrap();
+        let nonce = nonce(&[7; 32], 1);
         for text in ["", "secret", &"\u{e9}".repeat(100)] {
             let password = Secret::new(text.to_owned());
             let hidden = hidden(&password, &nonce);

@@ -147,6 +147,7 @@ impl MyTracker {
             (_, Part::ColumnsEnd) => {
                 let done = messages::read_eof(seen).filter(|_| head.tag == mark::EOF).ok_or(MALFORMED)?;
                 self.part = Part::Rows;
+                self.out = done.status & status::OUT_PARAMETERS != 0;
                 if done.status & status::CURSOR_EXISTS != 0 {
                     return self.done(head, &done, memory, after);
                 }
@@ -253,10 +254,10 @@ impl MyTracker {
             }
             _ => {}
         }
-        if done.status & status::MORE_RESULTS == 0 {
-            self.end();
-        } else {
+        if std::mem::take(&mut self.out) || done.status & status::MORE_RESULTS != 0 {
             self.part = Part::First;
+        } else {
+            self.end();
         }
         if is_ours {
             return Ok(Verdict::Swallow);
@@ -401,7 +402,7 @@ impl MyTracker {
     /// with it.
     fn failed(&mut self, seen: &[u8], after: &mut Vec<u8>) -> Result<Verdict, ProtocolError> {
         let owed = self.owed.pop_front();
-        self.part = Part::First;
+        (self.part, self.out) = (Part::First, false);
         self.written.forget();
         let fields = messages::read_error(seen);
         // An error does not tell of the transaction. Where statements begin one by themselves,

@@ -83,6 +83,8 @@ pub struct MyTracker {
     pub(super) part: Part,
     /// The backend's last packet goes on in the next one.
     pub(super) goes_on: bool,
+    /// The rows are OUT parameters: there is more, which MySQL says only ahead of them.
+    pub(super) out: bool,
     pub(super) went: Verdict,
     /// The number of the next packet to the client.
     pub(super) sequence: u8,
@@ -186,6 +188,7 @@ impl Tracker for MyTracker {
             owed: VecDeque::new(),
             part: Part::First,
             goes_on: false,
+            out: false,
             went: Verdict::Relay,
             sequence: 0,
             first: 0,
@@ -355,8 +358,8 @@ impl Tracker for MyTracker {
         self.part = Part::First;
         self.pending = None;
         self.scanned = 0;
-        (self.goes_on, self.file, self.more_frames, self.open, self.muted) =
-            (false, false, false, false, false);
+        (self.goes_on, self.out, self.file, self.more_frames, self.open, self.muted) =
+            (false, false, false, false, false, false);
         (self.locked, self.one_shot, self.warned) = (false, false, false);
         for slot in self.slots.values_mut() {
             (slot.cursor, slot.long) = (false, false);
