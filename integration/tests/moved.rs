@@ -44,7 +44,7 @@ fn what_was_seen_of_one_cluster_is_not_asked_of_another() {
     for server in two.servers() {
         second += &format!("[[clusters.second.endpoints]]\naddress = \"{}\"\n", server.address());
     }
-    let mut proxy = Proxy::start(Config { extra: second, ..config });
+    let proxy = Proxy::start(Config { extra: second, ..config });
     proxy.await_cluster(&one);
 
     // One session knows a position, the other only when it wrote, a third has read alone.
