@@ -2,6 +2,10 @@
 
 use pool::Consistency;
 use protocol::{Protocol, Settings};
+use std::time::{Duration, Instant};
+
+/// A replica that has refused a session's settings is asked again after this long: each time costs a connection.
+const SHUN: Duration = Duration::from_secs(1);
 
 /// See the file's head.
 #[derive(Debug, Clone, Copy)]
@@ -10,12 +14,24 @@ pub(super) struct Asked {
     pub(super) consistency: Option<Consistency>,
     /// Even a plain read opens a transaction, or is of a kind that no replica offers.
     pub(super) strict: bool,
+    /// A replica has refused the settings: until then reads run on the primary.
+    shuns_until: Option<Instant>,
 }
 
 impl Asked {
     pub(super) fn by<P: Protocol>(settings: &Settings) -> Self {
         let consistency = settings.value("splitpool.consistency").and_then(consistency);
-        Self { consistency, strict: P::reads_strictly(settings) }
+        Self { consistency, strict: P::reads_strictly(settings), shuns_until: None }
+    }
+
+    /// A replica does not know what is set, a role that was made a moment ago perhaps.
+    pub(super) fn refused(&mut self, now: Instant) {
+        self.shuns_until = Some(now + SHUN);
+    }
+
+    /// Whether reads run on the primary for that.
+    pub(super) fn shuns_replicas(&self, now: Instant) -> bool {
+        self.shuns_until.is_some_and(|until| now < until)
     }
 }
 

@@ -56,7 +56,7 @@ impl<P: Protocol> Session<P> {
         }
         let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
         let seen = Seen { bytes, whole: request.whole, cut: request.rest > 0 };
-        let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong());
+        let mut judged = judge(&self.service, &self.tracker, &seen, self.is_strong(started));
         if self.service.tracer.is_some() {
             self.open_trace(request.len);
         }
@@ -239,6 +239,7 @@ impl<P: Protocol> Session<P> {
                     self.drop_lease();
                     (judged.target, judged.reason) = (Target::Primary, Reason::SecondChance);
                     now = Instant::now();
+                    self.asked.refused(now);
                     continue;
                 }
                 Err(Trouble::Refused(fault)) => {
@@ -359,8 +360,8 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Whether reads must go to the primary, whatever their text.
-    fn is_strong(&self) -> bool {
-        self.asked.strict || self.consistency() == Consistency::Strong
+    fn is_strong(&self, now: Instant) -> bool {
+        self.asked.strict || self.consistency() == Consistency::Strong || self.asked.shuns_replicas(now)
     }
 
     pub(super) fn consistency(&self) -> Consistency {
