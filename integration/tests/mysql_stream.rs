@@ -8,7 +8,8 @@ use integration::mysql::{Cluster, Make};
 use integration::{Config, Proxy, meter, until};
 
 const MB: usize = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A database on a busy machine takes minutes before it sends the first byte of what is so large.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 struct Stage {
     _cluster: Cluster,
@@ -28,7 +29,9 @@ impl Stage {
 
     fn wire(&self) -> Wire {
         let wire = Wire::login(self.proxy.port(), cap::CONNECT_WITH_DB | cap::DEPRECATE_EOF, 45);
-        wire.expect("a sign-in")
+        let wire = wire.expect("a sign-in");
+        wire.stream().set_read_timeout(Some(PATIENCE)).expect("a socket can be told");
+        wire
     }
 
     /// How many kilobytes the proxy grew over a run, at its highest.

@@ -4,12 +4,21 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Stage, frame, meter};
+use integration::{Stage, Wire, frame, meter};
 
 const MB: usize = 1 << 20;
 
+/// A database on a busy machine takes minutes before it sends the first byte of what is so large.
+const PATIENCE: Duration = Duration::from_secs(240);
+
 fn stage() -> Stage {
     Stage::new(0, |config| config)
+}
+
+fn session(stage: &Stage) -> Wire {
+    let wire = stage.proxy.session();
+    wire.patience(PATIENCE);
+    wire
 }
 
 /// How many kilobytes the proxy grew over a run, at its highest.
@@ -26,13 +35,13 @@ fn a_large_result_runs_through_a_slow_reader() {
     let stage = stage();
     let total = 500 * MB;
     let grown = growth(&stage, || {
-        let mut wire = stage.proxy.session();
+        let mut wire = session(&stage);
         wire.send(&frame::query("SELECT n, repeat('x', 1000) FROM generate_series(1, 500000) n")).unwrap();
         // Reads by pieces straight from the socket, with a pause now and then: the proxy must wait, not store.
         let mut socket = wire.sender();
         let mut buffer = vec![0; 256 * 1024];
         let (mut seen, mut tail, begun) = (0, Vec::new(), Instant::now());
-        while begun.elapsed() < Duration::from_secs(240) {
+        while begun.elapsed() < PATIENCE {
             let read = socket.read(&mut buffer).unwrap();
             assert!(read > 0, "the result ends after {seen} bytes");
             seen += read;
@@ -56,7 +65,7 @@ fn a_large_result_runs_through_a_slow_reader() {
 fn a_row_of_five_hundred_megabytes_runs_through() {
     let stage = stage();
     let grown = growth(&stage, || {
-        let mut wire = stage.proxy.session();
+        let mut wire = session(&stage);
         let reply = wire.query("SELECT repeat('y', 500 * 1024 * 1024)").ok();
         assert_eq!(reply.rows[0][0].as_ref().map(String::len), Some(500 * MB));
         let reply = wire.execute("SELECT repeat('y', 500 * 1024 * 1024)", &[]).ok();
@@ -70,7 +79,7 @@ fn a_row_of_five_hundred_megabytes_runs_through() {
 fn a_parameter_of_a_hundred_megabytes_runs_through() {
     let stage = stage();
     let grown = growth(&stage, || {
-        let mut wire = stage.proxy.session();
+        let mut wire = session(&stage);
         let big = "z".repeat(100 * MB);
         assert_eq!(wire.execute("SELECT length($1::text)", &[&big]).value(), (100 * MB).to_string());
         assert_eq!(wire.value("SELECT 1"), "1");
@@ -83,7 +92,7 @@ fn a_copy_of_a_hundred_megabytes_runs_both_ways() {
     let stage = stage();
     stage.cluster.prepare("CREATE UNLOGGED TABLE bulk (line text)");
     let grown = growth(&stage, || {
-        let mut wire = stage.proxy.session();
+        let mut wire = session(&stage);
         wire.send(&frame::query("COPY bulk FROM STDIN")).unwrap();
         wire.read_to(b'G').unwrap();
         let line = format!("{}\n", "c".repeat(1023));
@@ -114,7 +123,7 @@ fn many_slow_readers_at_once_cost_little() {
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
-                    let mut wire = stage.proxy.session();
+                    let mut wire = session(&stage);
                     wire.send(&frame::query("SELECT repeat('x', 1000) FROM generate_series(1, 30000)"))
                         .unwrap();
                     thread::sleep(Duration::from_secs(1));
