@@ -71,8 +71,8 @@ fn while_functions_are_being_read() {
     let stage = stage();
     let mut wire = reader(&stage);
     let mut admin = stage.cluster.primary.admin();
-    // Reading what relations do comes after reading what functions there are.
-    admin.query("BEGIN; LOCK TABLE pg_rewrite IN ACCESS EXCLUSIVE MODE").ok();
+    // Policies are read when everything is known of functions.
+    admin.query("BEGIN; LOCK TABLE pg_policy IN ACCESS EXCLUSIVE MODE").ok();
     wire.query("SELECT nobody_knows_this()");
     until("the functions are read", PATIENCE, || {
         (admin.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1").then_some(())
