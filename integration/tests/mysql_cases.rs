@@ -557,7 +557,7 @@ fn t19_kill_of_what_moves(stage: &Stage) {
         let ran = scope.spawn(|| {
             let mut stopped = 0;
             let end = Ends(&ended);
-            for n in 0..400 {
+            for n in 0..60 {
                 for sql in ["SELECT n, sleep(0.002) FROM t19", "UPDATE t19 SET n = n + 1", "BEGIN", "COMMIT"]
                 {
                     let answer = victim.query(sql);
