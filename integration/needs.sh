@@ -40,6 +40,18 @@ need_mariadb() {
     install_idle mariadb-server mariadb-client
 }
 
+# What Python's drivers on MariaDB's C connector are built with.
+need_c_connector() {
+    command -v mariadb_config >/dev/null && command -v pkg-config >/dev/null && return
+    install --no-install-recommends libmariadb-dev python3-dev pkg-config
+}
+
+# MariaDB's driver for Java, and what compiles and runs a program of one file.
+need_connector_j() {
+    command -v javac >/dev/null && [ -e /usr/share/java/mariadb-java-client.jar ] && return
+    install_idle --no-install-recommends default-jdk-headless libmariadb-java
+}
+
 # What watches PgBouncer, and what checks metrics: tests run them against the proxy.
 need_monitoring() {
     command -v promtool >/dev/null && command -v prometheus-pgbouncer-exporter >/dev/null && return

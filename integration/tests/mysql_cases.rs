@@ -8,7 +8,7 @@
 //! | 5 | transactions and questions through SQL's own PREPARE | |
 //! | 6 | autocommit, implicit commits | and `mysql_routing.rs` |
 //! | 7 | SET TRANSACTION for one transaction | |
-//! | 8 | a table that changes under a prepared statement | and `statements` in `mysql_wire.rs` |
+//! | 8 | a table that changes under a prepared statement | `statements` in `mysql_wire.rs`; 1615: `mysql_nonsense.rs` |
 //! | 9 | how many statements a backend keeps prepared | |
 //! | 10 | long data, packets of 16 MB | and `results` in `mysql_wire.rs` |
 //! | 11 | character sets and collations | |
@@ -17,8 +17,8 @@
 //! | 14 | batches of Entity Framework | |
 //! | 15, 16, 17 | servers that die, change roles, fall behind | `mysql_faults.rs` |
 //! | 18 | a session reads what it wrote | `mysql_freshness.rs`, and rows that an INSERT returns here |
-//! | 19 | KILL | `kills` in `mysql_wire.rs`, and COM_PROCESS_KILL here |
-//! | 20 | COM_RESET_CONNECTION, COM_CHANGE_USER | and `mysql_state.rs` |
+//! | 19 | KILL | `kills` in `mysql_wire.rs`; COM_PROCESS_KILL, and of what moves, here |
+//! | 20 | COM_RESET_CONNECTION, COM_CHANGE_USER | `mysql_state.rs`; tokens: `token.rs` |
 //! | 21 | warnings, errors, counts of the statement before | |
 //! | 22 | malformed packets | and `protocol/tests/hostile.rs` |
 //! | 23, 24 | slow readers, full pools | `mysql_faults.rs` |
@@ -28,6 +28,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::TcpStream;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use integration::mysql::wire::{Wire, cap};
@@ -138,6 +140,7 @@ cases! {
     t14_batches
     t18_rows_of_an_insert
     t19_process_kill
+    t19_kill_of_what_moves
     t20_resets_and_changes_of_the_user
     t21_the_statement_before
     t22_malformed_packets
@@ -491,6 +494,18 @@ fn t14_batches(stage: &Stage) {
         assert_eq!(session.value("SELECT @@time_zone"), "+01:00");
     }
     assert_eq!(stage.cluster.primary.value("SELECT count(*) FROM app.t14"), "5");
+    // Prepared, each of the three goes its own way, and they are still of one session.
+    for n in 6..=10_u64 {
+        let mark = stage.cluster.mark();
+        session.execute(&format!("SET time_zone = '+0{}:00'", n % 4), &[]).ok();
+        let add = "INSERT INTO t14 (v) VALUES (?) /* t14 prepared */";
+        assert_eq!(session.execute(add, &[&n.to_string()]).ok().insert_id, n);
+        let ask = "SELECT id FROM t14 WHERE ROW_COUNT() = 1 AND id = LAST_INSERT_ID()";
+        assert_eq!(session.execute(ask, &[]).ok().rows, [[Some(n.to_string())]]);
+        assert_eq!(session.value("SELECT @@time_zone"), format!("+0{}:00", n % 4));
+        assert_eq!(stage.cluster.servers_that_ran("/* t14 prepared */", &mark), ["primary"]);
+    }
+    assert_eq!(stage.cluster.primary.value("SELECT count(*) FROM app.t14"), "10");
 }
 
 fn t18_rows_of_an_insert(stage: &Stage) {
@@ -519,6 +534,61 @@ fn t19_process_kill(stage: &Stage) {
     assert_eq!(killer.simple(0x0c, &4_000_000_000_u32.to_le_bytes()).expect("an answer").code(), 1094);
     assert_eq!(killer.query("SELECT 5").value(), "5");
     assert_eq!(killer.query("SELECT connection_id() > 0").value(), "1");
+}
+
+/// Who is to be stopped goes from backend to backend meanwhile, and others run on those that it has left.
+fn t19_kill_of_what_moves(stage: &Stage) {
+    stage.cluster.prepare("CREATE TABLE t19 (n int); INSERT INTO t19 VALUES (0)");
+    let ended = AtomicBool::new(false);
+    let mut victim = stage.wire(0);
+    let number = victim.number;
+    let stopped = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut other = stage.wire(0);
+                while !ended.load(Ordering::Relaxed) {
+                    for sql in ["SELECT n, sleep(0.002) FROM t19", "UPDATE t19 SET n = n + 1"] {
+                        let answer = other.query(sql);
+                        assert_eq!(answer.code(), 0, "another session: {answer:?}");
+                    }
+                }
+            });
+        }
+        let ran = scope.spawn(|| {
+            let mut stopped = 0;
+            let end = Ends(&ended);
+            for n in 0..60 {
+                for sql in ["SELECT n, sleep(0.002) FROM t19", "UPDATE t19 SET n = n + 1", "BEGIN", "COMMIT"]
+                {
+                    let answer = victim.query(sql);
+                    assert!(matches!(answer.code(), 0 | 1317), "{n} {sql}: {answer:?}");
+                    stopped += u32::from(answer.code() == 1317);
+                }
+            }
+            drop(end);
+            stopped
+        });
+        let mut killer = stage.session();
+        while !ended.load(Ordering::Relaxed) {
+            assert_eq!(killer.query(&format!("KILL QUERY {number}")).code(), 0);
+        }
+        ran.join().expect("the victim")
+    });
+    println!("{stopped} were stopped");
+    // Nothing is left that stops what comes next, and a kill of the connection ends it.
+    assert_eq!(victim.query("SELECT sleep(0.05)").code(), 0);
+    stage.session().query(&format!("KILL {number}")).ok();
+    let gone = victim.command(3, b"SELECT 1").and_then(|()| victim.results());
+    assert!(gone.is_err() || gone.is_ok_and(|all| all[0].code() != 0), "it goes on");
+}
+
+/// Tells others that it is over, also when it panics.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn t20_resets_and_changes_of_the_user(stage: &Stage) {

@@ -36,16 +36,22 @@ fn said(out: &Output) -> String {
 /// Runs a program against the proxy; it says `ok` in the end. `missing` installs what it needs.
 fn script(interpreter: PathBuf, missing: &str, file: &str, make: Make) {
     let stage = stage(make);
+    run(Command::new(interpreter), missing, file, &stage.proxy.port().to_string());
+}
+
+/// The program is told where the proxy is.
+fn run(mut interpreter: Command, missing: &str, file: &str, place: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(file);
-    let out = Command::new(interpreter)
+    let out = interpreter
         .arg(path)
-        .arg(stage.proxy.port().to_string())
+        .arg(place)
         .env("NODE_PATH", target().join("node/node_modules"))
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{error}; this installs it: {missing}"));
     let errors = String::from_utf8_lossy(&out.stderr);
-    let absent = errors.contains("ModuleNotFoundError") || errors.contains("Cannot find module");
+    let absent = ["ModuleNotFoundError", "Cannot find module", "No suitable driver"];
+    let absent = absent.iter().any(|text| errors.contains(text));
     assert!(!absent, "{errors}\nThis installs it: {missing}");
     assert_eq!(said(&out).trim(), "ok");
 }
@@ -56,11 +62,89 @@ fn pymysql(make: Make) {
     script(venv.join("bin/python"), &missing, "pymysql_client.py", make);
 }
 
-fn mysql2(make: Make) {
+/// MariaDB's C connector is what these two rest on.
+fn on_c_connector(package: &str, make: Make) {
+    let venv = target().join("venv");
+    let packages = "apt-get install -y libmariadb-dev python3-dev pkg-config build-essential";
+    let missing = format!("{packages} && {}/bin/pip install {package}", venv.display());
+    script(venv.join("bin/python"), &missing, &format!("{package}_client.py"), make);
+}
+
+fn node(package: &str, make: Make) {
     let node = target().join("node");
-    let missing = format!("apt-get install -y nodejs npm && npm install --prefix {} mysql2", node.display());
+    let missing =
+        format!("apt-get install -y nodejs npm && npm install --prefix {} {package}", node.display());
     let program = in_path("node").unwrap_or_else(|| panic!("no node; this installs it: {missing}"));
-    script(program, &missing, "mysql2_client.js", make);
+    script(program, &missing, &format!("{package}_client.js"), make);
+}
+
+fn mysql2(make: Make) {
+    node("mysql2", make);
+}
+
+fn connector_j(make: Make) {
+    let missing = "apt-get install -y --no-install-recommends default-jdk-headless libmariadb-java";
+    let stage = stage(make);
+    let mut java =
+        Command::new(in_path("java").unwrap_or_else(|| panic!("no java; this installs it: {missing}")));
+    java.args(["-cp", "/usr/share/java/mariadb-java-client.jar"]);
+    run(java, missing, "MariaDbClient.java", &stage.proxy.port().to_string());
+}
+
+#[test]
+fn mariadb_connector_c() {
+    on_c_connector("mariadb", Make::MariaDb);
+}
+
+#[test]
+fn mysql_connector_c() {
+    on_c_connector("mariadb", Make::MySql);
+}
+
+#[test]
+fn mariadb_mysqlclient() {
+    on_c_connector("mysqlclient", Make::MariaDb);
+}
+
+#[test]
+fn mysql_mysqlclient() {
+    on_c_connector("mysqlclient", Make::MySql);
+}
+
+#[test]
+fn mariadb_connector_node() {
+    node("mariadb", Make::MariaDb);
+}
+
+#[test]
+fn mysql_connector_node() {
+    node("mariadb", Make::MySql);
+}
+
+#[test]
+fn mariadb_connector_j() {
+    connector_j(Make::MariaDb);
+}
+
+#[test]
+fn mysql_connector_j() {
+    connector_j(Make::MySql);
+}
+
+/// The same by a Unix socket.
+#[test]
+fn mariadb_pymysql_by_socket() {
+    let cluster = Cluster::start(Make::MariaDb, 1);
+    for server in cluster.servers() {
+        server.set("local_infile", "ON");
+    }
+    let scratch = Scratch::new("socket");
+    let path = scratch.path().join("splitpool.sock");
+    let proxy = Proxy::start(Config { socket: Some(path.clone()), ..Config::of_mysql(&cluster) });
+    proxy.await_ready();
+    let venv = target().join("venv");
+    let missing = format!("{}/bin/pip install PyMySQL", venv.display());
+    run(Command::new(venv.join("bin/python")), &missing, "pymysql_client.py", &path.display().to_string());
 }
 
 #[test]

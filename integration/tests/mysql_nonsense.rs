@@ -264,6 +264,25 @@ fn in_place_of_a_reply(make: Make) {
     assert!(told.len() > 3 || std::env::var_os(seeds::VARIABLE).is_some(), "{told:?}");
 }
 
+/// A database that no longer knows how to run what it has prepared (1615). Its client is told, and may run it again.
+fn in_place_of_an_execution(make: Make) {
+    let scene = scene(make);
+    let mut bystander = scene.session(0);
+    for abilities in [0, cap::DEPRECATE_EOF] {
+        let mut wire = scene.session(abilities);
+        let statement = wire.prepare("SELECT 1, ?").expect("a preparation");
+        let theirs = bystander.prepare("SELECT 1, ?").expect("a preparation");
+        let error =
+            [&[0xff], &1615_u16.to_le_bytes()[..], b"#HY000Prepared statement needs to be re-prepared"];
+        scene.link.lie_behind(MARK, Lie { bytes: packet(1, &error.concat()), then: Then::Close });
+        assert_eq!(wire.execute(statement, false, &[Some(MARK)]).expect("an answer").code(), 1615);
+        for (wire, statement) in [(&mut wire, statement), (&mut bystander, theirs)] {
+            let row = wire.execute(statement, false, &[Some("x")]).expect("an answer").rows;
+            assert!(row[0].ends_with(b"\x01x"), "{row:?}");
+        }
+    }
+}
+
 /// Answers to what the proxy itself asks: what it brings a backend to, what it looks at, how it cleans up.
 fn in_place_of_an_answer_to_us(make: Make) {
     let scene = scene(make);
@@ -469,4 +488,6 @@ macro_rules! on_both {
     };
 }
 
-on_both! { in_place_of_a_reply in_place_of_an_answer_to_us in_place_of_a_sign_in in_place_of_a_greeting without_end }
+on_both! {
+    in_place_of_a_reply in_place_of_an_execution in_place_of_an_answer_to_us in_place_of_a_sign_in in_place_of_a_greeting without_end
+}

@@ -206,6 +206,16 @@ fn a_token_is_carried(make: Make) {
         reader.query(&format!("SET @splitpool_token = '{token}'")).ok();
         assert_eq!(reader.value(read), round.to_string());
     }
+    // A connection that is reset, or changes its user, is another's.
+    reader.with_driver(async |conn| conn.reset().await).expect("a reset");
+    assert_eq!(reader.value("SELECT @splitpool_token"), "none");
+    assert_eq!(reader.value(read), "0");
+    reader.query(&format!("SET @splitpool_token = '{}'", writer.value("SELECT @splitpool_token"))).ok();
+    assert_eq!(reader.value(read), "12");
+    let again = mysql_async::ChangeUserOpts::default();
+    reader.with_driver(async |conn| conn.change_user(again).await).expect("the same user again");
+    assert_eq!(reader.value("SELECT @splitpool_token"), "none");
+    assert_eq!(reader.value(read), "0");
     // Nobody keeps the one backend, and nothing stays on it.
     let mut other = mysql_session(&writes);
     assert_eq!(other.value("SELECT @splitpool_token"), "none");

@@ -28,7 +28,12 @@ pub(super) fn read(text: &[u8]) -> Option<Kill> {
             "hard" | "soft" => {}
             "connection" => connection = true,
             "query" => connection = false,
-            number => break number.parse().ok()?,
+            // Connector/J counts a number of 32 bits as one that may be below zero.
+            number => {
+                let signed =
+                    || number.parse::<i32>().ok().filter(|number| *number < 0).map(i32::cast_unsigned);
+                break number.parse().ok().or_else(signed)?;
+            }
         }
     };
     words.next().is_none().then_some(Kill { number, connection })
@@ -45,6 +50,9 @@ mod tests {
             ("KILL 7", one(true)),
             ("kill query 7;", one(false)),
             (" Kill Hard\tConnection 7 ", one(true)),
+            ("KILL QUERY -2147483641", Some(Kill { number: (1 << 31) + 7, connection: false })),
+            ("KILL 2147483655", Some(Kill { number: (1 << 31) + 7, connection: true })),
+            ("KILL -2147483649", None),
             ("KILL QUERY ID 7", None),
             ("KILL USER bob", None),
             ("KILL 7 8", None),

@@ -326,6 +326,10 @@ impl<P: Protocol> Session<P> {
         }
         self.settings = self.startup.clone();
         self.asked = Asked::by::<P>(&self.settings);
+        if self.consistency() == Consistency::Token {
+            // The connection was another user's before.
+            self.freshness.forget();
+        }
         self.effects = Effects::empty();
         self.held = Held::empty();
         self.show_pin(Held::empty());

@@ -1,4 +1,4 @@
-"""What PyMySQL does for an application, on MariaDB and on MySQL."""
+"""What PyMySQL does for an application, on MariaDB and on MySQL, by a port or by the path of a socket."""
 
 import os
 import sys
@@ -9,7 +9,9 @@ from pymysql.constants import CLIENT
 
 
 def connect(**more):
-    options = {"host": "127.0.0.1", "port": int(sys.argv[1]), "user": "app", "password": "secret"}
+    where = sys.argv[1]
+    options = {"user": "app", "password": "secret"}
+    options |= {"unix_socket": where} if "/" in where else {"host": "127.0.0.1", "port": int(where)}
     return pymysql.connect(**{**options, "database": "app", "autocommit": True, **more})
 
 

@@ -108,12 +108,17 @@ pub(crate) fn routines(text: &[u8], plan: &Plan, lexing: Lexing) -> Option<Vec<N
     Some(names)
 }
 
-/// Visits every part of a text that may be a name, in lower case, wherever it stands: in quotes of whatever kind, in
-/// comments. Does not allocate for names of ASCII.
+/// Every part of a text that may be a name, wherever it stands: in quotes of whatever kind, in comments.
+fn names(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..=0xff);
+    text.split(move |byte| !is_part(byte)).filter(|part| !part.is_empty())
+}
+
+/// Visits every part of a text that may be a name, in lower case. What no name can be, for its length or because it is
+/// not UTF-8, is passed over. Does not allocate for names of ASCII.
 pub(crate) fn parts(text: &[u8], mut visit: impl FnMut(&str)) {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..=0xff);
     let mut buffer = [0; PART_MAX];
-    for part in text.split(|byte| !is_part(*byte)).filter(|part| !part.is_empty()) {
+    for part in names(text) {
         let Some(folded) = buffer.get_mut(..part.len()) else { continue };
         folded.copy_from_slice(part);
         folded.make_ascii_lowercase();
@@ -128,16 +133,13 @@ pub(crate) fn parts(text: &[u8], mut visit: impl FnMut(&str)) {
 /// Bytes of a name: 64 characters.
 const PART_MAX: usize = 256;
 
-/// Looks a read through for names that the catalog suspects, wherever they stand: in quotes of whatever kind, in
-/// comments. Does not allocate for names without capitals.
+/// Looks a read through for names that the catalog suspects. What cannot be read is suspect. Does not allocate for names
+/// without capitals.
 pub(crate) fn suspect(text: &[u8], catalog: &Catalog) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..=0xff);
-    text.split(|byte| !is_part(*byte)).filter(|part| !part.is_empty()).any(|part| {
-        match std::str::from_utf8(part) {
-            Ok(name) if name.chars().any(char::is_uppercase) => catalog.is_suspect(&name.to_lowercase()),
-            Ok(name) => catalog.is_suspect(name),
-            Err(_) => true,
-        }
+    names(text).any(|part| match std::str::from_utf8(part) {
+        Ok(name) if name.chars().any(char::is_uppercase) => catalog.is_suspect(&name.to_lowercase()),
+        Ok(name) => catalog.is_suspect(name),
+        Err(_) => true,
     })
 }
 
@@ -183,5 +185,42 @@ fn kind(token: Token<'_>) -> u8 {
         Token::Strange => 10,
         Token::Variable(_) => 11,
         Token::SystemVariable(_) => 12,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_text() {
+        let seen = |text: &[u8]| {
+            let mut all = Vec::new();
+            parts(text, |name| all.push(name.to_owned()));
+            all
+        };
+        assert_eq!(seen(b"SELECT `My_F$1`(a.b)/* \"X\" */"), ["select", "my_f$1", "a", "b", "x"]);
+        assert_eq!(seen("ÄRGER,'ß'".as_bytes()), ["ärger", "ß"]);
+        assert!(seen(b"").is_empty() && seen(b" (*); ").is_empty());
+        // What cannot be a name is none, and hides no other.
+        assert_eq!(seen(b"one \xff\xfe two"), ["one", "two"]);
+        let long = [&[b'x'; PART_MAX][..], b" ", &[b'y'; PART_MAX + 1], b" z"].concat();
+        assert_eq!(seen(&long), [&"x".repeat(PART_MAX), "z"]);
+    }
+
+    #[test]
+    fn names_are_suspect_wherever_they_stand() {
+        let mut known = crate::catalog::CatalogBuilder::new();
+        known.add_suspect("doer");
+        let catalog = known.build();
+        for text in ["SELECT Doer()", "SELECT `doer`()", "SELECT 1 -- doer", "SELECT \"x doer\""] {
+            assert!(suspect(text.as_bytes(), &catalog), "{text}");
+        }
+        for text in ["SELECT 1", "SELECT doers, _doer, doer$", ""] {
+            assert!(!suspect(text.as_bytes(), &catalog), "{text}");
+        }
+        // What cannot be read may be anything; what is long is read.
+        assert!(suspect(b"SELECT '\xff'", &catalog));
+        assert!(!suspect(&[b'x'; PART_MAX * 4], &catalog));
     }
 }
