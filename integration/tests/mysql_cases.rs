@@ -145,6 +145,7 @@ cases! {
     t21_the_statement_before
     t22_malformed_packets
     t25_cursors
+    t25_with_a_cursor_and_without
     t25_out_parameters
     end_of_rows_either_way
 }
@@ -814,6 +815,35 @@ fn t25_cursors(stage: &Stage) {
         until("reads on the replica", PATIENCE, || {
             (wire.query("SELECT @@port").value() != stage.primary()).then_some(())
         });
+    }
+}
+
+/// MySQL cannot run without a cursor what it ran with one first. Who uses cursors and who does not share a statement.
+fn t25_with_a_cursor_and_without(stage: &Stage) {
+    stage
+        .cluster
+        .prepare("CREATE TABLE t25_both (n int primary key); INSERT INTO t25_both VALUES (1), (2), (3)");
+    for abilities in [0, cap::DEPRECATE_EOF] {
+        let mut wire = stage.wire(abilities);
+        let mut other = stage.wire(abilities);
+        let sql = "SELECT n FROM t25_both WHERE n > ? ORDER BY n";
+        let (mine, theirs) = (wire.prepare(sql).expect("prepared"), other.prepare(sql).expect("prepared"));
+        for cursor in [true, false, true, false, false, true, true, false] {
+            // In a transaction both turns are the same backend's; the next one's is mostly the one just given back.
+            wire.query("BEGIN");
+            for fetches in [cursor, !cursor] {
+                let opened = wire.execute(mine, fetches, &[Some("1")]).expect("an answer");
+                let mut rows = opened.rows;
+                if fetches {
+                    assert_eq!((rows.len(), opened.status & 64), (0, 64));
+                    rows = wire.fetch(mine, 9).expect("rows").rows;
+                }
+                assert_eq!(rows.iter().map(|row| row[2]).collect::<Vec<_>>(), [2, 3], "{cursor} {fetches}");
+            }
+            wire.query("COMMIT");
+            let answer = other.execute(theirs, false, &[Some("2")]).expect("an answer");
+            assert_eq!(answer.rows.len(), 1, "{answer:?}");
+        }
     }
 }
 

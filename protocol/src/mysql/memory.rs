@@ -99,6 +99,8 @@ pub(super) fn is_on(value: &str) -> bool {
 struct Prepared {
     id: u32,
     used: u64,
+    /// Whether it was run with a cursor first, if it was run.
+    fetched_first: Option<bool>,
 }
 
 /// The state of one signed-in connection.
@@ -194,7 +196,17 @@ impl MyMemory {
     /// The statement is prepared here under `id`. Returns the id that it had before.
     pub(super) fn prepared(&mut self, number: u64, id: u32) -> Option<u32> {
         self.clock += 1;
-        self.prepared.insert(number, Prepared { id, used: self.clock }).map(|before| before.id)
+        self.prepared
+            .insert(number, Prepared { id, used: self.clock, fetched_first: None })
+            .map(|before| before.id)
+    }
+
+    /// The statement is about to be run, with a cursor or without. Returns the id that it had if it must be prepared
+    /// anew for that: MySQL cannot run without a cursor what it ran with one first, its reply has no end then.
+    pub(super) fn runs(&mut self, number: u64, fetches: bool) -> Option<u32> {
+        let prepared = self.prepared.get_mut(&number)?;
+        let fetched_first = *prepared.fetched_first.get_or_insert(fetches);
+        if fetched_first && !fetches && !self.is_mariadb { self.forgets(number) } else { None }
     }
 
     /// The statement is here no more. Returns the id that it had.

@@ -319,6 +319,9 @@ impl MyTracker {
         if let Some(counts) = self.counts_elsewhere(statement.asks, memory).filter(|_| !fetches) {
             statement = self.counted(name, statement, counts);
         }
+        if let Some(old) = memory.runs(statement.number, fetches) {
+            put_close(old, out);
+        }
         let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
         self.bring(statement.asks, memory, out);
         let has_attributes = self.has_attributes();
