@@ -184,7 +184,7 @@ impl<P: Protocol> Lane<P> {
         }
         let entry = self.gate.enter(deadline, timer, || endpoint.setbacks() != setbacks).await;
         let now = Instant::now();
-        let seat = match entry {
+        let admitted = match entry {
             Entry::In => match self.shelved(Seat::new(self.clone()), now) {
                 Ok(lease) => Ok(Admitted::Lease(lease)),
                 Err(seat) => return Ok(Admitted::Unserved(Unserved { seat, setbacks, began })),
@@ -193,7 +193,7 @@ impl<P: Protocol> Lane<P> {
             Entry::Off => Err(TakeError::SetBack),
         };
         endpoint.count_wait(now.saturating_duration_since(began));
-        seat
+        admitted
     }
 
     /// What is said to who has waited so long for a place.
