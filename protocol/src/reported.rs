@@ -38,16 +38,17 @@ impl Reported {
 
     /// Takes note of one more value, of at most 8 KiB. Returns whether it was another one before.
     pub fn note(&mut self, name: &str, value: &str) -> bool {
-        if self.value(name) == Some(value) || value.len() > VALUE_MAX {
+        let place = self.0.iter().position(|(have, _)| have == name);
+        let known = place.and_then(|at| self.0.get(at)).is_some_and(|(_, have)| have == value);
+        let has_room = place.is_some() || self.0.len() < NAMES_MAX;
+        // What is not noted leaves the set as it is: others have it too.
+        if known || !has_room || value.len() > VALUE_MAX {
             return false;
         }
         let pairs = Arc::make_mut(&mut self.0);
-        if let Some((_, have)) = pairs.iter_mut().find(|(have, _)| have == name) {
-            value.clone_into(have);
-        } else if pairs.len() < NAMES_MAX {
-            pairs.push((name.to_owned(), value.to_owned()));
-        } else {
-            return false;
+        match place.and_then(|at| pairs.get_mut(at)) {
+            Some((_, have)) => value.clone_into(have),
+            None => pairs.push((name.to_owned(), value.to_owned())),
         }
         true
     }
@@ -84,6 +85,20 @@ mod tests {
 
     fn set(pairs: &[(&str, &str)]) -> Reported {
         Reported::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn what_is_too_much_leaves_the_set_as_it_is() {
+        let mut full = Reported::default();
+        assert!((0..NAMES_MAX).all(|n| full.note(&n.to_string(), "a")));
+        let same = full.clone();
+        assert!(
+            !full.note("one more", "a")
+                && !full.note("0", "a")
+                && !full.note("0", &"a".repeat(VALUE_MAX + 1))
+        );
+        assert!(full.is(&same), "it is shared");
+        assert!(full.note("0", "b") && !full.is(&same));
     }
 
     #[test]
