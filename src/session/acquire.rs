@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::judge::Judgement;
-use pool::{Consistency, EndpointId, Freshness, Landed, LeaseError, Leased, Need, Want};
+use pool::{Consistency, Declined, EndpointId, Freshness, Landed, LeaseError, Leased, Need, Want};
 use protocol::Protocol;
 use router::{Reason, Target};
 use std::future::poll_fn;
@@ -26,27 +26,21 @@ impl<P: Protocol> Session<P> {
         exclude: Option<EndpointId>,
         now: Instant,
         deadline: Instant,
-    ) -> Option<Landed> {
+    ) -> Result<Landed, Declined<P>> {
         let consistency = judged.consistency.unwrap_or(self.consistency());
         let mut need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
-        match self.service.access.lease_now(&mut need) {
-            Ok(leased) => Some(self.hold_lease(leased)),
-            Err(declined) => {
-                self.declined = Some(declined);
-                None
-            }
-        }
+        self.service.access.lease_now(&mut need).map(|leased| self.hold_lease(leased))
     }
 
-    /// Gets a backend. The client, whose request is the first `len` bytes of its inbox, may cancel or go while
-    /// it waits.
+    /// Gets a backend, waiting where it was `declined` if that was just now. The client, whose request is the first
+    /// `len` bytes of its inbox, may cancel or go while it waits.
     pub(super) async fn take_lease(
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
+        declined: Option<Declined<P>>,
         len: usize,
-        now: Instant,
-        deadline: Instant,
+        (now, deadline): (Instant, Instant),
     ) -> Result<Landed, LeaseFailed> {
         let consistency = judged.consistency.unwrap_or(self.consistency());
         let (slot, client) = (&self.slot, &mut self.client);
@@ -54,7 +48,6 @@ impl<P: Protocol> Session<P> {
         slot.is_canceled();
         let need = need(judged, consistency, &mut self.freshness, exclude, (now, deadline));
         let (access, timer) = (&self.service.access, self.alarm.timer());
-        let declined = self.declined.take();
         // What belongs to a transaction that is open does not heed a pause.
         let heeds = judged.reason != Reason::Transaction;
         let mut waits = false;

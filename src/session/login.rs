@@ -273,7 +273,6 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         alarm: super::alarm::Alarm::default(),
         on_primary: false,
         lease: None,
-        declined: None,
         effects: Effects::empty(),
         held: Held::empty(),
         shown: Held::empty(),

@@ -103,8 +103,6 @@ pub struct Session<P: Protocol> {
     /// Whether its backend was the primary when it was leased.
     on_primary: bool,
     lease: Option<Lease<P>>,
-    /// Where the request under way is to wait for a backend.
-    declined: Option<pool::Declined<P>>,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.

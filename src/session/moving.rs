@@ -145,7 +145,7 @@ impl<P: Protocol> Session<P> {
             let message = "the transaction could not be moved to the primary";
             End::Fault(Fault::fatal(Cause::NoBackend, message))
         };
-        self.take_lease(&Judgement::for_primary(), None, bytes, Instant::now(), deadline)
+        self.take_lease(&Judgement::for_primary(), None, None, bytes, (Instant::now(), deadline))
             .await
             .map_err(|_| gone())?;
         self.restore().await.map_err(|trouble| match trouble {

@@ -7,7 +7,7 @@ use super::acquire::LeaseFailed;
 use super::judge::Judgement;
 use super::request::canceled;
 use super::{End, Session};
-use pool::{EndpointId, Landed};
+use pool::{Declined, EndpointId, Landed};
 use protocol::{Fault, Protocol};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -21,12 +21,14 @@ impl<P: Protocol> Session<P> {
         &mut self,
         judged: &Judgement,
         exclude: Option<EndpointId>,
+        declined: Declined<P>,
         len: usize,
         mut now: Instant,
         deadline: &mut Instant,
     ) -> Result<Result<Landed, Fault>, End> {
+        let mut declined = Some(declined);
         loop {
-            match self.take_lease(judged, exclude, len, now, *deadline).await {
+            match self.take_lease(judged, exclude, declined.take(), len, (now, *deadline)).await {
                 Ok(landed) => return Ok(Ok(landed)),
                 Err(LeaseFailed::Canceled) => return Ok(Err(canceled())),
                 Err(LeaseFailed::ClientGone) => return Err(End::ClientGone),

@@ -221,9 +221,10 @@ impl<P: Protocol> Session<P> {
             // What a backend that was given up takes with it, the next one may be left with.
             self.effects |= judged.effects;
             let landed = match self.take_lease_now(judged, exclude, now, deadline) {
-                Some(landed) => landed,
-                None => {
-                    let taken = self.take_lease_in_time(judged, exclude, request.len, now, &mut deadline);
+                Ok(landed) => landed,
+                Err(declined) => {
+                    let taken =
+                        self.take_lease_in_time(judged, exclude, declined, request.len, now, &mut deadline);
                     match taken.await? {
                         Ok(landed) => landed,
                         Err(fault) => return self.refuse(fault, request).await,
