@@ -378,6 +378,24 @@ fn a_read_is_let_go_by_the_replica_itself(make: Make) {
     }
 }
 
+/// A replica that others have had sampled since, ahead of all that the primary was seen at, still serves who read there.
+fn a_replica_ahead_of_the_primarys_sample_is_kept(make: Make) {
+    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "5s"));
+    let mut wires = [stage.wire(cap::DEPRECATE_EOF), stage.wire(0)];
+    for value in 1..4 {
+        let mut places = [const { String::new() }; 2];
+        for (key, (wire, place)) in (0..).zip(wires.iter_mut().zip(&mut places)) {
+            all(wire, &[update(key, value)]);
+            *place = read(wire, key, false).1;
+            assert!(stage.replicas.contains(place), "{place}");
+        }
+        // The second session has had the replicas sampled while it waited for them.
+        for (key, (wire, place)) in (0..).zip(wires.iter_mut().zip(places)) {
+            assert_eq!(read(wire, key, false), (value.to_string(), place), "it stays where it is");
+        }
+    }
+}
+
 /// What Splitpool has backends tell it for its own use, clients are told only if they ask.
 fn transactions_are_told_to_those_who_ask(make: Make) {
     let stage = Stage::start(make, |config| config);
@@ -495,6 +513,16 @@ fn mariadb_tells_those_who_ask() {
 #[test]
 fn mysql_tells_those_who_ask() {
     transactions_are_told_to_those_who_ask(Make::MySql);
+}
+
+#[test]
+fn mariadb_keeps_a_replica_that_is_ahead() {
+    a_replica_ahead_of_the_primarys_sample_is_kept(Make::MariaDb);
+}
+
+#[test]
+fn mysql_keeps_a_replica_that_is_ahead() {
+    a_replica_ahead_of_the_primarys_sample_is_kept(Make::MySql);
 }
 
 #[test]

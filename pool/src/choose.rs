@@ -162,8 +162,9 @@ fn stay(scene: &impl Scene, terms: &Terms<'_>, demand: Demand, proof: Proof<'_>)
 /// Stays on a replica that needs no proof, unless it is worth a sample to leave it.
 fn stick(scene: &impl Scene, terms: &Terms<'_>, on: EndpointId, long: bool, survey: Survey) -> Choice {
     let here = place(scene, on);
+    // Where the replica is ahead of all that the primary was seen at, its own sample tells nothing without one of that.
     if survey.there & here == 0 {
-        return wait(scene, terms, here, false);
+        return wait(scene, terms, here, true);
     }
     let at = here.trailing_zeros() as usize;
     let stay = Choice::Take { at, landed: Landed::Replica, others: 0 };
@@ -172,7 +173,7 @@ fn stick(scene: &impl Scene, terms: &Terms<'_>, on: EndpointId, long: bool, surv
         draw(scene, survey.fit)
             .is_some_and(|other| balance::is_worth_a_move(scene.load(at), scene.load(other)))
     };
-    if restless && better() { Choice::Sample { which: here, primary: false } } else { stay }
+    if restless && better() { Choice::Sample { which: here, primary: true } } else { stay }
 }
 
 /// Waits for samples while the session may, then goes to the primary.

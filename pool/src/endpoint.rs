@@ -265,7 +265,7 @@ impl Endpoint {
         !matches!(self.role(), Role::Primary | Role::Replica) || self.probed_at.load(Relaxed) >= began
     }
 
-    /// The first position it had replayed to in a sample that began at `at` or later.
+    /// The first position it had replayed to in a sample that began at `at` or later, once it is known where that lies.
     pub(crate) fn replayed_since(&self, at: Instant) -> Sampled {
         let ticks = self.clock.ticks(at);
         if ticks > self.probed_at.load(Relaxed) {
@@ -276,7 +276,10 @@ impl Endpoint {
         if steady_since == 0 || ticks < steady_since {
             return Sampled::Never;
         }
-        self.replays.lock().first_since(at).map_or(Sampled::NotYet, Sampled::At)
+        // Where positions are sets of transactions, one that the primary was not seen at yet has no place among them:
+        // nobody, the replica itself included, could be shown to have come that far.
+        let known = |position: &Position| position.0 <= self.replayed.load(Relaxed);
+        self.replays.lock().first_since(at).filter(known).map_or(Sampled::NotYet, Sampled::At)
     }
 
     pub(crate) fn publish(&self, standing: &Standing) {
