@@ -33,6 +33,7 @@ pub mod proxy;
 pub mod seeds;
 pub mod server;
 pub mod stage;
+pub mod sysbench;
 mod template;
 pub mod until;
 pub mod wire;

@@ -18,23 +18,9 @@ use integration::mysql::{Cluster, Make, Session};
 use integration::paths::{self, Scratch, in_path};
 use integration::plan::{Plan, list};
 use integration::process::Process;
-use integration::{Config, PASSWORD, Proxy, keeper, until};
+use integration::{Config, PASSWORD, Proxy, keeper, sysbench, until};
 
 const WARM_UP: Duration = Duration::from_millis(1000);
-const ROWS: u32 = 10_000;
-
-/// The script of sysbench for a workload, and how it is to run it.
-fn script(workload: &str) -> Result<Vec<&'static str>, Box<dyn Error>> {
-    let (name, mode) = workload.split_once('-').ok_or("a workload is SCRIPT-MODE")?;
-    let script = match name {
-        "point" => "oltp_point_select",
-        "read" => "oltp_read_only",
-        "write" => "oltp_read_write",
-        _ => return Err(format!("unknown workload {workload}").into()),
-    };
-    let mode = if mode == "text" { "--db-ps-mode=disable" } else { "--db-ps-mode=auto" };
-    Ok(if name == "read" { vec![script, mode, "--skip-trx"] } else { vec![script, mode] })
-}
 
 /// What clients connect to, and the process whose cost is its own.
 struct Target {
@@ -99,23 +85,6 @@ fn router(cluster: &Cluster, scratch: &Scratch) -> Result<Option<Target>, Box<dy
     Target::serve("mysqlrouter", Command::new(program).arg("-c").arg(&file), port).map(Some)
 }
 
-fn sysbench(
-    port: u16,
-    clients: usize,
-    seconds: u64,
-    words: &[&str],
-    verb: &str,
-) -> Result<Command, Box<dyn Error>> {
-    let program = in_path("sysbench").ok_or("no sysbench: apt-get install -y sysbench")?;
-    let mut command = Command::new(program);
-    command.args(words).arg("--db-driver=mysql").arg("--mysql-host=127.0.0.1");
-    command.arg(format!("--mysql-port={port}")).arg("--mysql-user=app").arg("--mysql-db=app");
-    command.arg(format!("--mysql-password={PASSWORD}")).arg("--tables=1").arg(format!("--table-size={ROWS}"));
-    command.arg(format!("--threads={clients}")).arg(format!("--time={seconds}")).arg(verb);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    Ok(command)
-}
-
 /// Statements of clients so far, on all servers.
 fn statements(admins: &mut [Session]) -> u64 {
     let count = |admin: &mut Session| {
@@ -141,8 +110,8 @@ fn measure(
     workload: &str,
     clients: usize,
 ) -> Result<Figures, Box<dyn Error>> {
-    let words = script(workload)?;
-    let mut running = sysbench(target.port, clients, plan.seconds + 2, &words, "run")?.spawn()?;
+    let words = sysbench::script(workload)?;
+    let mut running = sysbench::command(target.port, clients, plan.seconds + 2, &words, "run")?.spawn()?;
     thread::sleep(WARM_UP);
     let cpu = || target.process.map_or(0, |process| cpu_ns(&[process.id()]));
     let (begun, cpu_before, before) = (Instant::now(), cpu(), statements(admins));
@@ -162,7 +131,7 @@ fn run(plan: &Plan, make: Make) -> Result<(), Box<dyn Error>> {
     for server in cluster.servers() {
         server.set("general_log", "OFF");
     }
-    let prepared = sysbench(cluster.primary.port(), 1, 0, &["oltp_point_select"], "prepare")?.status()?;
+    let prepared = sysbench::command(cluster.primary.port(), 1, 0, &["oltp_point_select"], "prepare")?.status()?;
     if !prepared.success() {
         return Err("sysbench could not prepare its table".into());
     }
