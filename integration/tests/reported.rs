@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use integration::{Cluster, Server, Stage, Wire, frame, holds, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Changes a setting in a server's configuration, and returns when all of its sessions have been told to read it.
 fn reconfigure(server: &Server, name: &str, value: &str) {
