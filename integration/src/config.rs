@@ -77,6 +77,9 @@ impl Config {
             listen: String::new(),
             extra: String::new(),
         };
+        // A busy machine answers no probe for seconds, and has lags of as long: whoever tests these bounds sets them.
+        let config =
+            config.text("probe_timeout", "10s").text("connect_timeout", "20s").text("max_lag", "60s");
         config.text("engine", "postgres").text("probe_interval", "100ms").raw("pool_size", "20")
     }
 

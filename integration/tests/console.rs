@@ -8,7 +8,7 @@ use integration::console::{columns, configured, console, row, table};
 use integration::paths::{free_port, in_path, postgres_program, target};
 use integration::{Cluster, Config, Login, PASSWORD, Proxy, Stage, Wire, frame, holds, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, 0 FROM generate_series(1, 20) n";

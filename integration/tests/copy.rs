@@ -37,7 +37,7 @@ fn count(who: u64) -> u64 {
 /// No session of the role `app` works, waits for data, or is in a transaction.
 fn is_quiet() {
     let busy = "usename = 'app' AND (state <> 'idle' OR xact_start IS NOT NULL)";
-    stage().await_none(Duration::from_secs(30), busy);
+    stage().await_none(Duration::from_secs(60), busy);
     stage().proxy.await_no_leases();
 }
 
@@ -152,7 +152,7 @@ fn copy(way: Way, who: u64, rng: &mut Rng) -> u64 {
             let (process, key) = wire.key.clone().expect("a key");
             let mut canceler = Wire::connect(stage().proxy.port()).expect("the proxy accepts");
             canceler.send(&frame::cancel(process, &key)).expect("it is open");
-            assert!(canceler.ends_within(Duration::from_secs(20)));
+            assert!(canceler.ends_within(Duration::from_secs(60)));
             // A database that waits for data hears of it with the next message.
             wire.send(&[data(who, 0..rows), done].concat()).expect("it is open");
             assert_eq!(code(&mut wire), "57014");
@@ -229,7 +229,7 @@ fn before_the_batch_has_ended() {
     let direct = Login::new(cluster.primary.port(), "app", PASSWORD, "app");
     let dialogue = |login: &Login, who: u64| {
         let mut wire = Wire::login(login).expect("it signs in");
-        wire.patience(Duration::from_secs(30));
+        wire.patience(Duration::from_secs(60));
         let insert = format!("INSERT INTO rows VALUES ({who}, 0)");
         let ahead = [frame::parse("", &insert), frame::bind("", "", &[]), frame::execute("", 0)].concat();
         let prepare = [frame::parse("c", "COPY rows FROM STDIN"), frame::sync()].concat();
@@ -267,7 +267,7 @@ fn by_a_client_that_is_killed() {
         let mut pipe = child.stdin.take().expect("it is piped");
         let lines: String = (0..20_000).map(|n| format!("{who}\t{n}\n")).collect();
         std::io::Write::write_all(&mut pipe, lines.as_bytes()).expect("it reads");
-        until("it copies", Duration::from_secs(30), || {
+        until("it copies", Duration::from_secs(60), || {
             (stage.count("usename = 'app' AND query = 'COPY rows FROM STDIN' AND state = 'active'") > 0)
                 .then_some(())
         });
@@ -301,7 +301,7 @@ fn out_to_a_client_that_stops_reading() {
     assert_eq!(stopped[0].value("SELECT 1"), "1");
     assert_eq!(stopped[1].reply().expect("an answer").ok().tags, ["COPY 200000"]);
     stopped.truncate(2);
-    holds("COPY that still runs", Duration::from_secs(30), 0, || {
+    holds("COPY that still runs", Duration::from_secs(60), 0, || {
         stage.count("usename = 'app' AND query LIKE 'COPY (SELECT repeat%' AND state = 'active'")
     });
 }

@@ -134,7 +134,7 @@ fn transactions_and_unnamed_statements_take_no_more_turns_than_they_have_request
         wire.ask(&write).expect("an answer").ok();
     };
     // What triggers and defaults may do is asked as long as the catalog has not been read.
-    until("nothing is asked behind a turn", Duration::from_secs(30), || {
+    until("nothing is asked behind a turn", Duration::from_secs(60), || {
         let (_, pieces) = scene.costs(|| {
             turn(&mut one);
             turn(&mut two);

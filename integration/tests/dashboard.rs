@@ -10,7 +10,7 @@ use integration::config::Endpoint;
 use integration::paths::{self, Scratch};
 use integration::{Config, PASSWORD, Proxy, Stage, Wire, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What headless Chromium makes of a page: its document after some seconds, or a picture.
 fn chromium(url: &str, arguments: &[&str]) -> String {
@@ -62,7 +62,7 @@ fn text_of(page: &str, from: &str) -> String {
 
 #[test]
 fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
-    let stage = Stage::new(2, |config| config.text("consistency", "eventual").text("max_lag", "2s"));
+    let stage = Stage::new(2, |config| config.text("consistency", "eventual").text("max_lag", "10s"));
     let url = format!("http://127.0.0.1:{}/", stage.proxy.config().http);
     let mut pinned = stage.proxy.session();
     pinned.query("CREATE TEMP TABLE mine (id int)").ok();
@@ -120,7 +120,7 @@ fn the_page_shows_endpoints_routing_pins_and_what_is_wrong() {
 /// Status and body of a request with a method, from an address of this machine's.
 fn ask(at: (&str, u16), method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(at).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")
         .expect("it reads");
     let mut answer = String::new();

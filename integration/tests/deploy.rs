@@ -123,7 +123,7 @@ fn the_static_binary_serves_from_an_empty_root() {
     let mut process =
         inside(&config_file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     keeper::keep(Process::of(process.id()).expect("it was not waited for"));
-    until("it is live", Duration::from_secs(20), || {
+    until("it is live", Duration::from_secs(60), || {
         http::read(config.http, "/live").ok().filter(|(status, _)| *status == 200)
     });
     let alive = inside(&["healthcheck", "--live"]).args(config_file).status();
@@ -152,7 +152,7 @@ fn every_metric_of_the_rules_and_the_dashboard_exists() {
     proxy.await_reads_on(&[cluster.primary.port()]);
     // One error that a client is told: what has no series yet is not there at all.
     assert!(proxy.session().query("BEGIN").error.is_some());
-    let metrics = until("endpoints are looked for", Duration::from_secs(20), || {
+    let metrics = until("endpoints are looked for", Duration::from_secs(60), || {
         let text = proxy.http("/metrics").1;
         text.contains("splitpool_discovery_stale{").then_some(text)
     });

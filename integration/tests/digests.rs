@@ -9,7 +9,7 @@ use integration::mysql::{self, Make, Session};
 use integration::paths::free_port;
 use integration::{Config, Login, PASSWORD, Proxy, Stage, Wire, frame, until};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What nobody may be shown.
 const CANARY: &str = "canary9d2";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use integration::config::Endpoint;
 use integration::{Cluster, Config, Proxy, Server, holds, until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a server answers, changed while it runs.
 struct Answer<T>(Arc<Mutex<T>>);

@@ -102,7 +102,7 @@ impl Drop for Scene {
         }
         proxy.assert_sound();
         let held = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL";
-        until("nothing is left open", Duration::from_secs(20), || {
+        until("nothing is left open", Duration::from_secs(60), || {
             (cluster.primary.value(held) == "0").then_some(())
         });
         proxy.await_no_leases();

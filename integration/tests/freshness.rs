@@ -129,6 +129,8 @@ fn a_session_reads_its_own_writes_while_replay_is_paused() {
 #[test]
 fn eventual_does_not_wait() {
     let stage = late("eventual");
+    // Longer than it takes to read what was just written, on however busy a machine.
+    stage.cluster.replicas.iter().for_each(|replica| replica.set("recovery_min_apply_delay", "5s"));
     let seen = pairs(&stage, 4, 100);
     println!("{seen:?}");
     assert!(seen.misses > 0, "a late replica never showed: {seen:?}");
@@ -204,7 +206,7 @@ fn an_idle_primary_has_replicas_without_lag() {
         // A machine that stands still for a second has a lag of a second: a fault has one every time.
         let mut worst = Vec::new();
         while worst.last().is_none_or(|worst| *worst >= 1.0) {
-            assert!(worst.len() < 4, "{what:?}: {worst:?} s");
+            assert!(worst.len() < 20, "{what:?}: {worst:?} s");
             worst.push(worst_after(what));
         }
     }

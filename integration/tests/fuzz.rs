@@ -231,7 +231,7 @@ fn anything_at_any_stage() {
              WHERE usename = 'app' AND (xact_start IS NOT NULL OR state <> 'idle')";
         integration::holds(
             &format!("what is open on {}", server.name()),
-            Duration::from_secs(20),
+            Duration::from_secs(60),
             String::new(),
             || server.value(ask),
         );
@@ -239,7 +239,7 @@ fn anything_at_any_stage() {
         assert_eq!(server.value(locks), "0");
     }
     stage.proxy.await_no_leases();
-    until("no session is left pinned", Duration::from_secs(20), || {
+    until("no session is left pinned", Duration::from_secs(60), || {
         (stage.proxy.metrics().sum("splitpool_pinned_sessions", &[]) == 0.0).then_some(())
     });
     // All places in the pool can be had at once.
@@ -268,7 +268,7 @@ fn who_has_gone_takes_nobodys_place() {
     }
     let sessions = |count: f64| {
         let what = format!("{count} sessions");
-        until(&what, Duration::from_secs(20), || {
+        until(&what, Duration::from_secs(60), || {
             (stage.proxy.metrics().sum("splitpool_sessions", &[]) == count).then_some(())
         });
     };
@@ -296,7 +296,7 @@ fn what_a_vanished_client_began_is_ended() {
     }
     for server in stage.cluster.servers() {
         let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(300)%'";
-        integration::holds(server.name(), Duration::from_secs(30), "0".to_owned(), || server.value(running));
+        integration::holds(server.name(), Duration::from_secs(60), "0".to_owned(), || server.value(running));
     }
     stage.proxy.await_no_leases();
 }

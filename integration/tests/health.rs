@@ -13,7 +13,7 @@ const READ: &str = "SELECT v FROM t WHERE id = 5";
 
 fn stage(replicas: usize) -> Stage {
     let stage = Stage::new(replicas, |config| {
-        config.text("consistency", "eventual").text("query_wait_timeout", "3s").text("max_lag", "2s")
+        config.text("consistency", "eventual").text("query_wait_timeout", "10s").text("probe_timeout", "3s")
     });
     stage.cluster.prepare(SCHEMA);
     stage

@@ -15,7 +15,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 #[path = "tls/papers.rs"]
 mod papers;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on this machine that wants a certificate of its clients by our authority, and keeps what it is asked.
 struct Server {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use integration::{Stage, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn without_descriptors_those_who_are_in_are_served_on() {

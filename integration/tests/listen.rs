@@ -5,7 +5,7 @@ use std::time::Duration;
 use integration::{Cluster, Linked, PATIENCE, Stage, Wire, holds, until};
 
 fn stage() -> Stage {
-    Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "5s"))
+    Stage::new(1, |config| config.raw("pool_size", "2").text("query_wait_timeout", "30s"))
 }
 
 /// The next notification's channel and payload.

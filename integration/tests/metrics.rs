@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration::paths::in_path;
 use integration::{Login, PASSWORD, Stage, Wire, holds, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn stage(replicas: usize) -> Stage {
     let stage = Stage::new(replicas, |config| config);

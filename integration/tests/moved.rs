@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use integration::{Cluster, Config, Proxy, Server, Wire, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster with a table whose one row tells which cluster it is.
 fn cluster(v: u32) -> Cluster {

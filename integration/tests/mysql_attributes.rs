@@ -7,7 +7,7 @@ use integration::mysql::wire::{Wire, cap};
 use integration::mysql::{Cluster, Make};
 use integration::{Config, PASSWORD, Proxy, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const ABILITIES: u64 =
     cap::CONNECT_WITH_DB | cap::QUERY_ATTRIBUTES | cap::MULTI_STATEMENTS | cap::DEPRECATE_EOF;

@@ -6,7 +6,7 @@ use integration::mysql::wire::{Prepared, Wire, cap};
 use integration::mysql::{Cluster, Make};
 use integration::{Config, Proxy, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ABILITIES: u64 = cap::CONNECT_WITH_DB | cap::BULK | cap::DEPRECATE_EOF;
 
 fn stage(make: Make) -> (Cluster, Proxy) {

@@ -41,7 +41,7 @@ struct Stage {
     cluster: Cluster,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One for all tests of a make: each has tables of its own.
 fn stage(make: Make) -> &'static Stage {

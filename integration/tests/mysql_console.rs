@@ -10,7 +10,7 @@ use integration::paths::{in_path, target};
 use integration::{Config, PASSWORD, Proxy, holds, until};
 use mysql_async::prelude::Queryable;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What must not be seen anywhere.
 const CANARY: &str = "canary-51c9";

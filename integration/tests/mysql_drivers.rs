@@ -19,7 +19,7 @@ fn stage(make: Make) -> Stage {
         server.set("local_infile", "ON");
     }
     let proxy = Proxy::start(Config::of_mysql(&cluster));
-    until("clients are served", Duration::from_secs(30), || {
+    until("clients are served", Duration::from_secs(60), || {
         let mut session = Session::login(proxy.port(), "app", PASSWORD, "app").ok()?;
         session.try_query("BEGIN").ok().filter(|reply| reply.error.is_none())
     });

@@ -7,7 +7,7 @@ use integration::mysql::wire::{Outcome, Wire, cap};
 use integration::mysql::{Cluster, Make};
 use integration::{Config, Proxy, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ASKED: u64 = cap::PROGRESS | cap::EXTENDED_METADATA | cap::CACHE_METADATA;
 
 struct Stage {

@@ -255,7 +255,7 @@ fn read(wire: &mut Wire, key: i32, prepared: bool) -> (String, String) {
 }
 
 fn every_kind_of_write_is_told(make: Make) {
-    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "20s"));
+    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "50s"));
     let mut value = 0;
     for (abilities, classic) in
         [(cap::DEPRECATE_EOF, false), (cap::DEPRECATE_EOF | cap::SESSION_TRACK, false), (0, true)]
@@ -275,7 +275,7 @@ fn every_kind_of_write_is_told(make: Make) {
                 assert_eq!(read(&mut wire, value % 64, false).0, value.to_string(), "{}", kind.name);
                 stage.sampled_primary(&mark)
             };
-            let mut tries = 0..3;
+            let mut tries = 0..10;
             let right = tries.any(|_| {
                 value += 2 + i32::from(value % 3 == 0);
                 asked(value) != told
@@ -380,7 +380,7 @@ fn a_read_is_let_go_by_the_replica_itself(make: Make) {
 
 /// A replica that others have had sampled since, ahead of all that the primary was seen at, still serves who read there.
 fn a_replica_ahead_of_the_primarys_sample_is_kept(make: Make) {
-    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "5s"));
+    let stage = Stage::start(make, |config| config.text("probe_interval", "1m").text("causal_wait", "50s"));
     let mut wires = [stage.wire(cap::DEPRECATE_EOF), stage.wire(0)];
     for value in 1..4 {
         let mut places = [const { String::new() }; 2];
@@ -459,7 +459,7 @@ fn a_replica_out_of_order_is_not_taken_at_its_word(make: Make) {
     };
     let options = Options { settings, ..Options::default() };
     let stage =
-        Stage::with(make, &options, |config| config.text("probe_interval", "1m").text("causal_wait", "20s"));
+        Stage::with(make, &options, |config| config.text("probe_interval", "1m").text("causal_wait", "50s"));
     let mut told = false;
     for value in 1..6 {
         // With MariaDB two domains are out of order, one is not.

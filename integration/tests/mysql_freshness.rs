@@ -160,7 +160,7 @@ fn own_writes_are_read_whatever_replicas_do(make: Make) {
 }
 
 fn reads_after_writes_reach_replicas_that_keep_up(make: Make) {
-    let stage = Stage::start(make, |config| config.text("causal_wait", "20s"));
+    let stage = Stage::start(make, |config| config.text("causal_wait", "50s"));
     let replicas = stage.replica_ports();
     let mut session = stage.session();
     let mut seen = Seen::default();

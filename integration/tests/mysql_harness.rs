@@ -53,7 +53,7 @@ fn replicates_breaks_and_heals(make: Make) {
     assert_eq!(app.query("INSERT INTO t VALUES (5)").ok().affected, 1);
     cluster.replicas[1].follow(replica);
     cluster.replicas[1].await_position(&replica.position());
-    holds("rows", Duration::from_secs(20), "5".to_owned(), || cluster.replicas[1].value(count));
+    holds("rows", Duration::from_secs(60), "5".to_owned(), || cluster.replicas[1].value(count));
 }
 
 fn the_log_tells_who_ran_what(make: Make) {

@@ -51,7 +51,7 @@ fn scene_with(make: Make, users: &[String]) -> Scene {
     let mut config = Config::of_mysql(&cluster)
         .raw("tls", "{ mode = \"off\" }")
         .text("query_wait_timeout", "20s")
-        .text("connect_timeout", "2s");
+        .text("connect_timeout", "10s");
     config.endpoints = vec![Endpoint::auto(link.address())];
     config.users.extend(users.iter().map(|user| (user.clone(), PASSWORD.to_owned())));
     let proxy = Proxy::start(config);
@@ -378,7 +378,7 @@ fn in_place_of_a_greeting(make: Make) {
             listener.incoming().flatten().for_each(|stream| greet(stream, &greeting, &greeted))
         });
     }
-    let mut config = Config::of_mysql(&cluster).text("probe_interval", "50ms").text("connect_timeout", "1s");
+    let mut config = Config::of_mysql(&cluster).text("probe_interval", "50ms").text("connect_timeout", "3s");
     config.endpoints.extend(ports.iter().map(|port| Endpoint::auto(format!("127.0.0.1:{port}"))));
     let proxy = Proxy::start(config);
     let mut session = until("it serves", PATIENCE, || {

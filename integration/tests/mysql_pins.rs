@@ -6,7 +6,7 @@ use std::time::Duration;
 use integration::mysql::{Cluster, Make, Session};
 use integration::{Config, PASSWORD, Proxy, holds, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stage {
     proxy: Proxy,

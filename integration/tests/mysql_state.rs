@@ -217,7 +217,7 @@ fn nothing_leaks(make: Make, seed: u64) {
             // Who may read what routines and triggers do.
             .text("probe_user", "admin"),
     );
-    until("clients are served", Duration::from_secs(30), || {
+    until("clients are served", Duration::from_secs(60), || {
         let mut session = fresh(proxy.port()).ok()?;
         session.try_query("BEGIN").ok().filter(|reply| reply.error.is_none())
     });

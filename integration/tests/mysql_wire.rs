@@ -310,7 +310,7 @@ fn kills(make: Make) {
         );
         stage.cluster.servers().map(|server| server.value(&ask).parse::<u32>().unwrap_or(0)).sum::<u32>()
     };
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let mut killer = stage.session();
     for (tag, verb) in [("kill query", "KILL QUERY"), ("kill", "KILL")] {
         let mut victim = stage.session();

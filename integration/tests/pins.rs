@@ -8,7 +8,7 @@ fn stage(pins: &'static str) -> Stage {
         config
             .raw("pool_size", "2")
             .raw("share_listeners", "false")
-            .text("query_wait_timeout", "5s")
+            .text("query_wait_timeout", "30s")
             .text("catalog_refresh", "1s")
     })
 }

@@ -181,7 +181,7 @@ fn sql_commands_reach_statements_of_the_protocol() {
 
 #[test]
 fn preparing_with_flush_holds_no_backend() {
-    let stage = Stage::new(0, |config| config.raw("pool_size", "1").text("query_wait_timeout", "5s"));
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1").text("query_wait_timeout", "30s"));
     let mut wire = stage.proxy.session();
     let mut other = stage.proxy.session();
     for round in 0..3 {

@@ -8,7 +8,7 @@ use integration::console::{configured, console, table};
 use integration::paths::free_port;
 use integration::{Cluster, Lie, Linked, Stage, Then, frame, until};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What an answer of the database's is made up behind.
 const MARK: &str = "/* here it lies */";

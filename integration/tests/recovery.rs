@@ -2,7 +2,7 @@
 //! against the primary.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use integration::config::Endpoint;
 use integration::{Cluster, Config, PASSWORD, Proxy, Stage, until};
@@ -117,11 +117,13 @@ fn a_role_that_has_not_come_to_the_replicas_yet_reads_on_the_primary() {
     let ask = "SELECT current_user || ' on ' || current_setting('cluster_name')";
     let logs = || stage.cluster.replicas.iter().map(integration::Server::log_mark).collect::<Vec<_>>();
     let marks = logs();
+    let begun = Instant::now();
     for _ in 0..30 {
         assert_eq!(wire.value(ask), "late on primary");
         assert_eq!(wire.execute(ask, &[]).value(), "late on primary");
     }
-    // A backend that was asked in vain is closed: that does not happen with every read.
+    // A backend that was asked in vain is closed: that happens to each of them once a second, not with every read.
+    let most = 2 * (begun.elapsed().as_secs() as usize + 2);
     let refusals = stage
         .cluster
         .replicas
@@ -129,7 +131,7 @@ fn a_role_that_has_not_come_to_the_replicas_yet_reads_on_the_primary() {
         .zip(marks)
         .map(|(replica, mark)| replica.log_since(mark).matches("role \"late\" does not exist").count());
     let refusals: usize = refusals.sum();
-    assert!((1..20).contains(&refusals), "{refusals} refusals");
+    assert!((1..=most).contains(&refusals), "{refusals} refusals, more than {most}");
     // Whoever has set nothing reads on the replicas all the while.
     assert_ne!(stage.proxy.session().value(ask), "app on primary");
     stage.cluster.replicas.iter().for_each(integration::Server::resume_replay);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use integration::{Stage, Wire, frame, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The function as it was, and as it is then. It tells where it takes its lock.
 const READS: &str =

@@ -79,7 +79,7 @@ fn judge(protocol: Protocol, name: &str) -> Vec<String> {
         let ask = || -> Result<Vec<&str>, Error> {
             let mark = cluster.mark();
             let mut wire = proxy.session();
-            wire.patience(Duration::from_secs(20));
+            wire.patience(Duration::from_secs(60));
             run(&mut wire, &text, protocol)?;
             Ok(cluster.servers_that_ran(&tag, &mark))
         };
@@ -230,7 +230,7 @@ fn a_snapshot_is_not_left_by_default() {
     let proxy = Proxy::start(Config::of(&stage.cluster));
     let primary = stage.cluster.primary.port().to_string();
     let mut wire = proxy.session();
-    until("it reads on the replica", Duration::from_secs(30), || {
+    until("it reads on the replica", Duration::from_secs(60), || {
         wire.query("BEGIN READ ONLY").ok();
         let place = wire.query("SELECT inet_server_port()").value();
         let told = wire.query("SELECT pg_advisory_lock(4713)").code() == "0A000";
@@ -259,7 +259,7 @@ fn no_function_takes_a_lock_where_it_locks_nothing() {
     let whose = "SELECT inet_server_port()";
     let mut wire = stage.proxy.session();
     // The functions are known once a statement has made the catalog wonder.
-    until("the functions are known", Duration::from_secs(30), || {
+    until("the functions are known", Duration::from_secs(60), || {
         wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").ok();
         let on_replica = wire.query(whose).value() != primary;
         let refused = wire.query("SELECT locks_session()").code() == "0A000";
@@ -346,7 +346,7 @@ fn both_replicas_share_the_reads() {
     let Stage { cluster, proxy } = stage();
     let mark = cluster.mark();
     // A session may stay for a second where it is; others begin elsewhere.
-    until("both replicas serve reads", Duration::from_secs(30), || {
+    until("both replicas serve reads", Duration::from_secs(60), || {
         let mut wire = proxy.session();
         for _ in 0..20 {
             wire.query("SELECT count(*) FROM accounts /* shared */").ok();

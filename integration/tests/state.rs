@@ -222,7 +222,7 @@ fn stage() -> Stage {
         admin.query("RESET ROLE").ok();
     }
     stage.cluster.settle();
-    until("the proxy has read what the functions do", Duration::from_secs(20), || {
+    until("the proxy has read what the functions do", Duration::from_secs(60), || {
         let mut wire = stage.proxy.session();
         wire.query("SELECT hidden()").ok();
         (wire.value("SELECT current_setting('app.hidden', true)") == "yes").then_some(())
@@ -325,7 +325,7 @@ fn try_seed(stage: &Stage, seed: u64, fresh: &str) -> Option<String> {
         client.send(&frame::terminate()).ok();
     }
     drop(client);
-    until("the backends are free again", Duration::from_secs(20), || {
+    until("the backends are free again", Duration::from_secs(60), || {
         let mut both = [stage.proxy.session(), stage.proxy.session()];
         both.iter_mut().all(|wire| wire.query("BEGIN").error.is_none()).then_some(())
     });
@@ -349,16 +349,6 @@ fn whatever_a_client_does_stays_its_own() {
         Some(seed) => vec![seed],
         None => (1..=number("SPLITPOOL_SEEDS").unwrap_or(60)).collect(),
     };
-    let wrong: Vec<String> = seeds
-        .iter()
-        .filter_map(|seed| {
-            let t = std::time::Instant::now();
-            let w = try_seed(&stage, *seed, &fresh);
-            if t.elapsed().as_millis() > 400 {
-                println!("seed {seed} {:?}", t.elapsed());
-            }
-            w
-        })
-        .collect();
+    let wrong: Vec<String> = seeds.iter().filter_map(|seed| try_seed(&stage, *seed, &fresh)).collect();
     assert!(wrong.is_empty(), "{} of {} seeds\n{}", wrong.len(), seeds.len(), wrong.join("\n---\n"));
 }

@@ -9,7 +9,7 @@ use integration::mysql::{self, Make, Session};
 use integration::paths::Scratch;
 use integration::{Config, PASSWORD, Proxy, Stage, until};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What is to be logged only where that is asked for.
 const CANARY: &str = "canary77e";

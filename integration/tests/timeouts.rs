@@ -45,15 +45,17 @@ fn a_long_statement_is_cancelled_and_the_session_goes_on() {
     stage.await_none(PATIENCE, "usename = 'app' AND state <> 'idle'");
     // A statement within its time is none of the timeout's business, however many there are.
     for _ in 0..9 {
-        assert_eq!(wire.query("SELECT pg_sleep(0.2)").code(), "");
+        let begun = Instant::now();
+        let code = wire.query("SELECT pg_sleep(0.2)").code().to_owned();
+        assert!(code.is_empty() || begun.elapsed() >= bound, "{code} after {:?}", begun.elapsed());
     }
 }
 
 #[test]
 fn a_long_transaction_ends_its_session() {
-    let stage = Stage::new(0, |config| config.text("transaction_timeout", "1500ms"));
+    let stage = Stage::new(0, |config| config.text("transaction_timeout", "4s"));
     stage.cluster.prepare("CREATE TABLE t (n int); GRANT ALL ON t TO app");
-    let bound = Duration::from_millis(1500);
+    let bound = Duration::from_secs(4);
     for keep_busy in [false, true] {
         let mut wire = stage.proxy.session();
         let begun = Instant::now();
@@ -70,48 +72,49 @@ fn a_long_transaction_ends_its_session() {
     // Many short ones may take longer together.
     let mut wire = stage.proxy.session();
     for _ in 0..9 {
-        wire.query("BEGIN; SELECT pg_sleep(0.2); COMMIT").ok();
+        wire.query("BEGIN; SELECT pg_sleep(0.5); COMMIT").ok();
     }
 }
 
 #[test]
 fn a_transaction_that_waits_for_its_client_ends() {
-    let stage = Stage::new(0, |config| config.text("idle_transaction_timeout", "1s"));
+    let stage = Stage::new(0, |config| config.text("idle_transaction_timeout", "3s"));
     stage.cluster.prepare("CREATE TABLE t (n int); GRANT ALL ON t TO app");
     let mut wire = stage.proxy.session();
     wire.query("BEGIN; INSERT INTO t VALUES (1)").ok();
     let begun = Instant::now();
-    wire.query("SELECT pg_sleep(1.5)").ok();
+    wire.query("SELECT pg_sleep(3.5)").ok();
     assert_eq!(end_of(&mut wire), "FATAL 25P03");
-    on_time(begun, Duration::from_millis(2500));
+    on_time(begun, Duration::from_millis(6500));
     stage.await_none(PATIENCE, "usename = 'app' AND state <> 'idle'");
     assert_eq!(stage.cluster.primary.value("SELECT count(*) FROM t"), "0");
 }
 
 #[test]
 fn a_client_that_says_nothing_is_cut_off() {
-    let stage = Stage::new(0, |config| config.text("client_idle_timeout", "1s"));
+    let stage = Stage::new(0, |config| config.text("client_idle_timeout", "3s"));
+    let bound = Duration::from_secs(3);
     let begun = Instant::now();
     let mut silent = stage.proxy.session();
     assert_eq!(end_of(&mut silent), "FATAL 57P05");
-    on_time(begun, Duration::from_secs(1));
+    on_time(begun, bound);
     let mut wire = stage.proxy.session();
     wire.query("SELECT 1").ok();
     // In a transaction another bound counts.
     wire.query("BEGIN").ok();
-    wire.patience(Duration::from_millis(1600));
+    wire.patience(bound + Duration::from_secs(1));
     assert!(matches!(wire.reply(), Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock));
     wire.patience(PATIENCE);
     let begun = Instant::now();
     wire.query("COMMIT").ok();
     assert_eq!(end_of(&mut wire), "FATAL 57P05");
-    on_time(begun, Duration::from_secs(1));
+    on_time(begun, bound);
 }
 
 #[test]
 fn a_slow_sign_in_is_ended() {
     let stage = Stage::new(0, |mut config| {
-        config.extra.push_str("\n[general]\nclient_login_timeout = \"1s\"\n");
+        config.extra.push_str("\n[general]\nclient_login_timeout = \"3s\"\n");
         config
     });
     let begun = Instant::now();
@@ -119,12 +122,12 @@ fn a_slow_sign_in_is_ended() {
     wire.send(&frame::startup(&[("user", "app"), ("database", "app")])).unwrap();
     assert_eq!(wire.read().unwrap().tag, b'R');
     assert_eq!(end_of(&mut wire), "FATAL 57014");
-    on_time(begun, Duration::from_secs(1));
+    on_time(begun, Duration::from_secs(3));
 }
 
 #[test]
 fn a_wait_for_a_backend_ends_in_time() {
-    let stage = Stage::new(0, |config| config.raw("pool_size", "1").text("query_wait_timeout", "1s"));
+    let stage = Stage::new(0, |config| config.raw("pool_size", "1").text("query_wait_timeout", "3s"));
     let mut holder = stage.proxy.session();
     holder.query("BEGIN").ok();
     let mut waiting = stage.proxy.session();
@@ -133,7 +136,7 @@ fn a_wait_for_a_backend_ends_in_time() {
         .try_query("SELECT 1")
         .map_or_else(|error| error.code().to_owned(), |reply| reply.code().to_owned());
     assert_eq!(code, "53300");
-    on_time(begun, Duration::from_secs(1));
+    on_time(begun, Duration::from_secs(3));
     holder.query("COMMIT").ok();
     assert_eq!(stage.proxy.session().value("SELECT 1"), "1");
 }

@@ -83,6 +83,7 @@ fn who_is_told_misses_nothing() {
     let (misses, on_replicas) = pairs(&pair, 120, true);
     assert_eq!(misses, 0, "{on_replicas} of 120 reads ran on replicas");
     assert!(on_replicas > 0, "what is told must not keep reads from replicas that have caught up");
+    pair.cluster.replicas.iter().for_each(|replica| replica.set("recovery_min_apply_delay", "5s"));
     let (misses, _) = pairs(&pair, 120, false);
     assert!(misses > 0, "who is told nothing misses what replicas have not replayed");
 }
@@ -96,7 +97,7 @@ fn who_is_told_misses_nothing_while_replay_is_paused() {
     let (misses, on_replicas) = pairs(&pair, 24, false);
     assert_eq!((misses, on_replicas), (24, 24), "who is told nothing reads what was there before");
     pair.cluster.replicas[0].resume_replay();
-    until("reads that are told return to the replica", Duration::from_secs(30), || {
+    until("reads that are told return to the replica", Duration::from_secs(60), || {
         (pairs(&pair, 4, true).1 > 0).then_some(())
     });
 }
@@ -228,7 +229,7 @@ fn a_token_is_carried(make: Make) {
     assert_eq!(other.value(read), "0");
     replica.resume_replay();
     let token = writer.value("SELECT @splitpool_token");
-    until("the replica is read from again", Duration::from_secs(30), || {
+    until("the replica is read from again", Duration::from_secs(60), || {
         reader.query(&format!("SET @splitpool_token = '{token}'")).ok();
         assert_eq!(reader.value(read), "12");
         (reader.value("SELECT @@port") == replica.port().to_string()).then_some(())

@@ -10,7 +10,7 @@ use integration::{Cluster, Config, Stage, until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A collector on this machine. Returns its port, and what it is sent.
 fn collector() -> (u16, mpsc::Receiver<String>) {

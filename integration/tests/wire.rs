@@ -426,7 +426,7 @@ fn a_flush_brings_answers_before_the_sync() {
 #[test]
 fn an_error_in_a_transaction_comes_before_the_sync() {
     let mut wire = session();
-    wire.patience(Duration::from_secs(20));
+    wire.patience(Duration::from_secs(60));
     wire.query("BEGIN").ok();
     let good = frame::unnamed("INSERT INTO sink VALUES (1) RETURNING n", &[]);
     let bad = frame::unnamed("SELECT 1 / (n - 1) FROM sink", &[]);

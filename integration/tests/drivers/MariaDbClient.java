@@ -127,7 +127,7 @@ class MariaDbClient {
         one.setCatalog("information_schema");
         require(value(one, "SELECT database()").equals("information_schema"), "its schema");
         one.setCatalog("app");
-        require(one.isValid(5), "it lives");
+        require(one.isValid(60), "it lives");
 
         // What runs too long is ended by another connection of the driver's.
         try (Statement statement = one.createStatement()) {

@@ -5,7 +5,8 @@ const mariadb = require("mariadb");
 
 const where = { host: "127.0.0.1", port: Number(process.argv[2]), user: "app", password: "secret", database: "app" };
 // Without TLS a password goes sealed, by a key that the server tells.
-const options = { ...where, allowPublicKeyRetrieval: true, insertIdAsNumber: true, bigIntAsNumber: true };
+// It waits a second for a connection unless it is told otherwise: a busy machine takes longer.
+const options = { ...where, connectTimeout: 60000, allowPublicKeyRetrieval: true, insertIdAsNumber: true, bigIntAsNumber: true };
 
 async function main() {
   const one = await mariadb.createConnection({ ...options, multipleStatements: true });
@@ -88,7 +89,8 @@ async function main() {
   assert.strictEqual((await packed.execute("SELECT length(?) AS n", [stream]))[0].n, 140000);
   await packed.end();
 
-  const pool = mariadb.createPool({ ...options, connectionLimit: 10, resetAfterUse: true });
+  // Nor does it wait for a place for more than ten seconds.
+  const pool = mariadb.createPool({ ...options, acquireTimeout: 120000, connectionLimit: 10, resetAfterUse: true });
   await Promise.all(
     Array.from({ length: 100 }, async (_, n) => {
       const leased = await pool.getConnection();

@@ -42,6 +42,6 @@ with psycopg.connect(DSN, autocommit=True) as conn:
         assert sum(1 for _ in cur) == 1321
     conn.execute("LISTEN ding")
     conn.execute("NOTIFY ding, 'dong'")
-    assert next(conn.notifies(timeout=5, stop_after=1)).payload == "dong"
+    assert next(conn.notifies(timeout=60, stop_after=1)).payload == "dong"
     conn.execute("DROP TABLE py")
 print("ok")

@@ -11,10 +11,10 @@ use integration::{Cluster, Config, Linked, Login, PASSWORD, PATIENCE, Proxy, Wir
 
 use crate::papers;
 
-/// A proxy in front of a database, told to reach it at `host` and to check `tls`.
-fn towards(cluster: &Cluster, host: &str, tls: &str) -> Proxy {
+/// A proxy in front of a database, told to reach it at `host` and to check `tls`; clients wait for it for so long.
+fn towards(cluster: &Cluster, host: &str, tls: &str, wait: &str) -> Proxy {
     let address = format!("{host}:{}", cluster.primary.port());
-    let mut config = Config::over(vec![Endpoint::auto(address)]).text("query_wait_timeout", "1s");
+    let mut config = Config::over(vec![Endpoint::auto(address)]).text("query_wait_timeout", wait);
     config.extra = format!("\n[clusters.main.tls]\n{tls}\n");
     Proxy::start(config)
 }
@@ -78,7 +78,7 @@ fn that_offer_it() {
         ("127.0.0.1", format!("mode = \"verify-ca\"\n{ours}"), true),
         ("localhost", format!("mode = \"verify-full\"\n{ours}"), true),
     ] {
-        is_served(&towards(&cluster, host, &tls), encrypted);
+        is_served(&towards(&cluster, host, &tls, "30s"), encrypted);
     }
     // The name is not the certificate's; the authority is not the one that signed it.
     for (host, tls, why) in [
@@ -86,20 +86,20 @@ fn that_offer_it() {
         ("localhost", format!("mode = \"verify-full\"\n{stranger}"), "UnknownIssuer"),
         ("localhost", format!("mode = \"verify-ca\"\n{stranger}"), "UnknownIssuer"),
     ] {
-        is_not_served(&cluster, &towards(&cluster, host, &tls), why);
+        is_not_served(&cluster, &towards(&cluster, host, &tls, "1s"), why);
     }
 }
 
 #[test]
 fn that_do_not_offer_it() {
     let cluster = Cluster::start(0);
-    is_served(&towards(&cluster, "127.0.0.1", "mode = \"prefer\""), false);
+    is_served(&towards(&cluster, "127.0.0.1", "mode = \"prefer\"", "30s"), false);
     for tls in [
         "mode = \"require\"".to_owned(),
         format!("mode = \"verify-ca\"\nca = {:?}", papers::of("ours.ca")),
         format!("mode = \"verify-full\"\nca = {:?}", papers::of("ours.ca")),
     ] {
-        let proxy = towards(&cluster, "127.0.0.1", &tls);
+        let proxy = towards(&cluster, "127.0.0.1", &tls, "1s");
         is_not_served(&cluster, &proxy, "the database does not offer TLS");
     }
 }
@@ -116,7 +116,7 @@ fn whose_authority_is_renewed() {
     };
     trust("stranger");
     let trusting = |ca: &Path| format!("mode = \"verify-full\"\nca = {ca:?}");
-    let proxy = towards(&cluster, "localhost", &trusting(&ca));
+    let proxy = towards(&cluster, "localhost", &trusting(&ca), "5s");
     is_not_served(&cluster, &proxy, "UnknownIssuer");
     // The same configuration, word for word: what it names is new.
     trust("ours");

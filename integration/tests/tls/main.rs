@@ -16,7 +16,7 @@ use integration::{Cluster, Config, PASSWORD, Proxy, Stage};
 /// A cluster of one, and a proxy that offers TLS with a certificate and its key.
 fn stage(mode: &str, cert: &std::path::Path, key: &std::path::Path) -> Stage {
     let tls = format!(
-        "\n[listen.tls]\nmode = \"{mode}\"\ncert = {cert:?}\nkey = {key:?}\n\n[general]\nclient_login_timeout = \"3s\"\n"
+        "\n[listen.tls]\nmode = \"{mode}\"\ncert = {cert:?}\nkey = {key:?}\n\n[general]\nclient_login_timeout = \"10s\"\n"
     );
     let cluster = Cluster::start(0);
     let mut config = Config::of(&cluster);

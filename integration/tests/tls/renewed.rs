@@ -50,7 +50,7 @@ fn certificates_are_swapped_under_load_and_a_broken_pair_changes_nothing() {
     let stage = stage("prefer", &directory.join("live.cert"), &directory.join("live.key"));
     let tunnel = Tunnel::to(stage.proxy.port(), &[directory.join("one.ca"), directory.join("two.ca")]);
     let await_shown = |name: &str| {
-        until(&format!("{name} is shown"), Duration::from_secs(20), || {
+        until(&format!("{name} is shown"), Duration::from_secs(60), || {
             shows(&stage, directory, name).then_some(())
         });
     };
@@ -61,7 +61,7 @@ fn certificates_are_swapped_under_load_and_a_broken_pair_changes_nothing() {
             // A certificate without its key, as it is between two steps of whoever renews them.
             let before = (rejected(&stage), stage.proxy.log().len());
             put(directory, &format!("{new}.cert"), "live.cert");
-            until("the half pair is refused", Duration::from_secs(20), || {
+            until("the half pair is refused", Duration::from_secs(60), || {
                 (rejected(&stage) > before.0).then_some(())
             });
             let log = stage.proxy.log();
@@ -77,7 +77,7 @@ fn certificates_are_swapped_under_load_and_a_broken_pair_changes_nothing() {
             let before = (rejected(&stage), stage.proxy.log().len());
             std::fs::write(directory.join(file), "nothing of use").expect("our own directory");
             stage.proxy.signal(Signal::HUP);
-            until(&format!("a broken {file} is refused"), Duration::from_secs(20), || {
+            until(&format!("a broken {file} is refused"), Duration::from_secs(60), || {
                 (rejected(&stage) > before.0).then_some(())
             });
             let log = stage.proxy.log();

@@ -200,7 +200,7 @@ async fn a_closed_port_reaches_the_waiter_at_once() {
 #[tokio::test]
 async fn one_failure_among_many_hits_one_waiter() {
     let fake = Fake::start().await;
-    fake.mood.send_replace(Mood::Slow(Duration::from_millis(100)));
+    fake.mood.send_replace(Mood::Slow(Duration::from_secs(2)));
     let lane = sized(&fake, 4);
     let waits: Vec<_> = (0..3)
         .map(|_| {
@@ -283,7 +283,7 @@ async fn a_setback_ends_the_wait_and_old_backends_are_closed() {
 async fn idle_ones_are_closed_in_time_and_old_ones_when_they_come_back() {
     let fake = Fake::start().await;
     let short = Duration::from_millis(50);
-    let idle = lane(&fake, PoolSettings { idle_timeout: short, ..PoolSettings::default() });
+    let idle = lane(&fake, PoolSettings { idle_timeout: Duration::from_secs(1), ..PoolSettings::default() });
     take(&idle, soon()).await.expect("it signs in").release();
     idle.tidy(Instant::now());
     assert_eq!((idle.open(), fake.open()), ((1, 1), 1), "it is still warm");

@@ -55,7 +55,11 @@ impl World {
 
     /// Endpoint 1 is the primary, the others follow it closely.
     pub(super) async fn healthy(count: usize) -> Self {
-        let world = Self::with(count, |_| {}).await;
+        Self::healthy_with(count, |_| {}).await
+    }
+
+    async fn healthy_with(count: usize, change: impl FnOnce(&mut ClusterSettings)) -> Self {
+        let world = Self::with(count, change).await;
         world.replicas(100);
         world.primary(1, 1, 100);
         world.replicas(100);
@@ -271,6 +275,8 @@ async fn a_session_sees_its_own_writes() {
     world.replicas(299);
     assert_eq!(world.lands(Want::Replica).await, (1, Landed::PrimaryForFence), "one byte short");
 
+    // Longer than it takes on a busy machine until the replica is there.
+    let mut world = World::healthy_with(2, |settings| settings.causal_wait = Duration::from_secs(20)).await;
     world.session.used_primary(EndpointId(1), None, Instant::now());
     let cluster = world.cluster.clone();
     let replay = tokio::spawn(async move {

@@ -16,7 +16,7 @@ pub async fn until(
         if holds(&view) {
             return began.elapsed();
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}: {view:#?}");
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}: {view:#?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -34,4 +34,25 @@ pub async fn throughout(
         assert!(holds(&view), "not so after {:?}: {what}: {view:#?}", began.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What stays true for a while, at one of twenty attempts: a machine that stands still is late for a moment, what is wrong
+/// is late every time.
+pub async fn throughout_once(
+    cluster: &Cluster<Postgres>,
+    time: Duration,
+    what: &str,
+    holds: impl Fn(&[EndpointView]) -> bool,
+) {
+    for _ in 0..20 {
+        until(cluster, what, &holds).await;
+        let began = Instant::now();
+        while began.elapsed() < time && holds(&cluster.view().endpoints) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if began.elapsed() >= time {
+            return;
+        }
+    }
+    panic!("never for {time:?}: {what}: {:#?}", cluster.view().endpoints);
 }
