@@ -232,6 +232,8 @@ fn falls_behind_and_returns(hold: impl Fn(&Stage), release: impl Fn(&Stage)) {
     let late = stage.cluster.replicas[0].port().to_string();
     hold(&stage);
     stage.proxy.session().query("UPDATE kv SET v = -1 WHERE k = 2").ok();
+    // From then on it is too late, and was so before only if the machine stood still.
+    thread::sleep(Duration::from_secs(1));
     stage.proxy.await_no_reads_on(&stage.cluster.replicas[0].address());
     // As seldom as it may be asked, the other one is read from as well.
     let mut ports = BTreeSet::new();
@@ -274,6 +276,7 @@ fn when_all_replicas_are_late_the_fallback_decides() {
     });
     cluster.replicas[0].pause_replay();
     cluster.primary.sql("UPDATE kv SET v = 1 WHERE k = 1").ok();
+    thread::sleep(Duration::from_millis(300));
     for proxy in [&primary, &stale, &error] {
         proxy.await_no_reads_on(&cluster.replicas[0].address());
     }

@@ -131,7 +131,8 @@ fn run(plan: &Plan, make: Make) -> Result<(), Box<dyn Error>> {
     for server in cluster.servers() {
         server.set("general_log", "OFF");
     }
-    let prepared = sysbench::command(cluster.primary.port(), 1, 0, &["oltp_point_select"], "prepare")?.status()?;
+    let prepared =
+        sysbench::command(cluster.primary.port(), 1, 0, &["oltp_point_select"], "prepare")?.status()?;
     if !prepared.success() {
         return Err("sysbench could not prepare its table".into());
     }

@@ -35,8 +35,25 @@ fn pgbench(port: u16, tls: bool, words: &[&str]) -> Result<(), Box<dyn Error>> {
 fn certificate(folder: &Path) -> Result<String, Box<dyn Error>> {
     let program = in_path("openssl").ok_or("no openssl: apt-get install -y openssl")?;
     let mut command = Command::new(program);
-    command.current_dir(folder).args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-    command.args(["-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", "key.pem", "-out", "cert.pem"]);
+    command.current_dir(folder).args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ]);
+    command.args([
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-days",
+        "2",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+    ]);
     succeed("openssl", &mut command)?;
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     Ok(format!("\n[listen.tls]\nmode = \"prefer\"\ncert = {cert:?}\nkey = {key:?}\n"))
