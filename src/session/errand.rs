@@ -9,7 +9,7 @@ use pool::Backend;
 use protocol::fault::Cause;
 use protocol::own::{Errand, Outcome, OwnReply, OwnStep};
 use protocol::tracker::Memory;
-use protocol::{Fault, Protocol};
+use protocol::{Fault, Protocol, Severity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A reply to an errand longer than this is nonsense, and so is a frame of it.
@@ -80,6 +80,16 @@ async fn exchange<P: Protocol>(
     }
 }
 
+/// A session's settings cannot be set, for this reason of the database's. A value that it does not take (a role that was
+/// dropped, or is not to be taken any more) it will not take next time: such a session is of no use to its client, whose
+/// pool makes another when it hears that it has ended. What may pass (a cancel, memory, locks) fails the request alone.
+fn refused(code: String, message: String) -> Fault {
+    let fault = Fault::error(Cause::InvalidParameter, message).code(code);
+    let state = fault.sqlstate().rsplit('/').next().unwrap_or_default();
+    let lasts = state.starts_with("22") || state.starts_with("42");
+    if lasts { Fault { severity: Severity::Fatal, ..fault } } else { fault }
+}
+
 impl<P: Protocol> Session<P> {
     /// Whether the leased backend has this session's settings.
     pub(super) fn is_restored(&self) -> bool {
@@ -96,8 +106,7 @@ impl<P: Protocol> Session<P> {
         let changes = have.changes(&self.settings);
         let outcome = run(lease, &Errand::Apply(&changes), self.client.outbox.space()).await?;
         if let Some((code, message)) = outcome.error {
-            let fault = Fault::error(Cause::InvalidParameter, message).code(code);
-            return Err(Trouble::Refused(fault));
+            return Err(Trouble::Refused(refused(code, message)));
         }
         lease.memory.set_settings(self.settings.clone());
         Ok(())

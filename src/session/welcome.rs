@@ -4,7 +4,6 @@
 //! the database. What was asked lately is not asked again.
 
 use super::login::Gate;
-use super::request::ERRAND_MAX;
 use super::{errand, fence};
 use crate::service::{Service, Unserved, Welcome};
 use pool::{Consistency, Freshness, Need};
@@ -86,7 +85,7 @@ pub(super) async fn welcome<P: Protocol>(
 async fn ask<P: Protocol>(service: &Service<P>, asked: &Settings) -> Result<Welcome, Fault> {
     let now = Instant::now();
     let mut freshness = Freshness::default();
-    let deadline = now + service.query_wait_timeout.min(ERRAND_MAX);
+    let deadline = now + service.query_wait_timeout;
     let need = Need::of_anybody(&mut freshness, now, deadline);
     let mut lease = service.access.lease(need).await.map_err(|error| error.fault())?.lease;
     let lost = |_| Fault::fatal(Cause::BackendLost, "the database was lost while a client signed in");

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use integration::paths::in_path;
-use integration::{PATIENCE, Stage, Wire, frame};
+use integration::paths::{in_path, postgres_program};
+use integration::{Config, PASSWORD, PATIENCE, Proxy, Stage, Wire, frame};
 
 use crate::tunnel::Tunnel;
 use crate::{is_refused, is_served, papers, stage};
@@ -44,6 +44,43 @@ fn preferred_by_us() {
     is_served(&stage, "sslmode=require", true);
     is_served(&stage, "sslmode=disable", false);
     is_refused(&stage, "sslmode=disable channel_binding=require", "channel binding");
+}
+
+/// How psql signs in: whether it is served, or why not.
+fn binding(port: u16, user: &str, parameters: &str) -> Result<(), String> {
+    let info = format!("host=localhost port={port} user={user} dbname=app gssencmode=disable {parameters}");
+    let mut command = Command::new(postgres_program("psql"));
+    command.args(["-X", "-At", &info, "-c", "SELECT 1"]).env("PGPASSWORD", PASSWORD);
+    let out = command.stdin(Stdio::null()).output().expect("psql starts");
+    let error = String::from_utf8_lossy(&out.stderr).into_owned();
+    if out.status.success() { Ok(()) } else { Err(error.replace(&port.to_string(), "PORT")) }
+}
+
+#[test]
+fn channel_binding_comes_to_what_it_comes_to_with_the_database() {
+    let cluster = crate::databases::encrypted();
+    let verifier = cluster.primary.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+    let mut config = Config::of(&cluster);
+    config.extra = format!(
+        "\n[clusters.main.tls]\nmode = \"require\"\n\n[listen.tls]\nmode = \"prefer\"\ncert = {:?}\nkey = {:?}\n\
+         \n[users.kept]\npassword = '{verifier}'\nbackend_user = \"app\"\nbackend_password = \"{PASSWORD}\"\n",
+        papers::of("ours.cert"),
+        papers::of("ours.key")
+    );
+    let proxy = Proxy::start(config);
+    proxy.await_ready();
+    let mut served = 0;
+    for mode in ["disable", "prefer", "require"] {
+        for bound in ["disable", "prefer", "require"] {
+            let parameters = format!("sslmode={mode} channel_binding={bound}");
+            let direct = binding(cluster.primary.port(), "app", &parameters);
+            for user in ["app", "kept"] {
+                assert_eq!(binding(proxy.port(), user, &parameters), direct, "{user}: {parameters}");
+            }
+            served += u32::from(direct.is_ok());
+        }
+    }
+    assert_eq!(served, 8, "binding may be required only in TLS");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn towards(cluster: &Cluster, host: &str, tls: &str, wait: &str) -> Proxy {
 }
 
 /// A database that offers TLS with the certificate `ours`.
-fn encrypted() -> Cluster {
+pub(crate) fn encrypted() -> Cluster {
     let cluster = Cluster::start(0);
     let data = cluster.primary.data();
     for kind in ["cert", "key"] {
