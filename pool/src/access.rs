@@ -409,3 +409,6 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

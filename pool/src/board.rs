@@ -106,7 +106,8 @@ impl Board {
                     entry.written = sample.place.clone().map(|place| (place, sample.started));
                 }
                 entry.probed_at = Some(sample.started);
-                if sample.first {
+                // One that refused a session may answer on as if nothing had been.
+                if sample.first || entry.steady_since.is_none() {
                     entry.steady_since = Some(sample.started);
                 }
                 Some(sample)
@@ -234,6 +235,7 @@ impl Board {
                 trail.record(position, sample.started);
                 drop(trail);
                 self.find_errant(sample.started);
+                self.place_shown();
                 self.cover(now);
             }
             (Role::Replica, place) => {
@@ -252,6 +254,15 @@ impl Board {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The primary's set is known: what replicas showed beyond it only the one after it holds.
+    fn place_shown(&self) {
+        for entry in self.entries.iter().filter(|entry| entry.role == Role::Replica) {
+            if let Some(shown) = self.ledger.shown_now(&entry.applied) {
+                entry.endpoint.replays.lock().raise(shown);
+            }
         }
     }
 

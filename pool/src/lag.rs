@@ -48,6 +48,13 @@ impl History {
         }
     }
 
+    /// The newest samples turn out to have found `position`, if that lies further.
+    pub fn raise(&mut self, position: Position) {
+        if let Some(run) = self.runs.back_mut() {
+            run.position = run.position.max(position);
+        }
+    }
+
     /// When the newest sample began that `replayed` covers: everything that was committed
     /// before that moment is there. `None` if no sample is covered.
     pub fn covered_at(&self, replayed: Position) -> Option<Instant> {

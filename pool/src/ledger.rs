@@ -81,16 +81,27 @@ impl Ledger {
             }
         };
         applied.set = Some(Arc::clone(set));
+        Some(self.shown_by(set, applied))
+    }
+
+    /// What a replica may have shown, as far as can be told now that another set of the primary is known: the answer
+    /// that told it may be older than the replica's.
+    pub fn shown_now(&self, applied: &Applied) -> Option<Position> {
+        applied.set.as_ref().map(|set| self.shown_by(set, applied))
+    }
+
+    fn shown_by(&self, set: &Gtids, applied: &Applied) -> Position {
+        let next = Position(self.last + 1);
         let own = applied.errant.as_ref().map(|errant| set.beyond(errant));
         let own = own.as_ref().unwrap_or(set);
         // Most replicas are near the end.
         match self.sets.back() {
             Some((_, newest)) if own.is_within(newest) => {
                 let at = self.sets.partition_point(|(_, set)| !own.is_within(set));
-                self.sets.get(at).map(|(position, _)| *position)
+                self.sets.get(at).map_or(next, |(position, _)| *position)
             }
-            // The primary's next set will hold it.
-            _ => Some(Position(self.last + 1)),
+            // The primary's next set will hold it, unless its answer is on its way already.
+            _ => next,
         }
     }
 

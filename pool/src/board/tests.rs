@@ -1,5 +1,7 @@
 use super::{Board, Change, Entry, Report, Sample};
 use crate::endpoint::{Clock, Endpoint, EndpointId};
+use crate::freshness::Sampled;
+use crate::gtid::Gtids;
 use crate::health::Why;
 use crate::lag::{Lag, Position};
 use crate::ledger::Place;
@@ -54,6 +56,16 @@ impl Story {
         let place = Some(Place::Log(Position(position)));
         let sample = Sample { seen, place, seconds_behind: None, started, first: false };
         self.board.observe(EndpointId(id), Report::Sample(sample), started);
+    }
+
+    /// An answer that came `at`, to a question sent when `started`, with MariaDB's words for a position.
+    fn domains(&mut self, started: u64, at: u64, id: u32, text: &str) {
+        let seen = Seen { recovering: id != 1, follows: id != 1, timeline: None, identity: None };
+        let set = Arc::new(Gtids::mariadb(text).expect("a set"));
+        let place = Some(Place::Gtids { written: Arc::clone(&set), applied: set, in_order: true });
+        let (first, began) = (started < 5, self.base + ms(started));
+        let sample = Sample { seen, place, seconds_behind: None, started: began, first };
+        self.board.observe(EndpointId(id), Report::Sample(sample), self.base + ms(at));
     }
 
     fn fails(&mut self, at: u64, id: u32) {
@@ -189,4 +201,37 @@ fn why_an_endpoint_is_down_is_told_once_for_each_reason() {
     story.primary(3, 1, 1, 100);
     assert_eq!(told(&mut story, 4, "starting up"), (true, false));
     assert_eq!(told(&mut story, 5, "starting up"), (false, false));
+}
+
+#[test]
+fn an_answer_that_is_older_does_not_cover_what_a_replica_showed() {
+    let mut story = Story::new(3);
+    (1..=3).for_each(|id| story.domains(0, 1, id, "0-1-5"));
+    let seen = story.base + ms(15);
+    let showed = |story: &Story| story.entry(2).endpoint.replayed_since(seen);
+    // The primary's answer is on its way when it writes, and the replica's overtakes it.
+    story.domains(20, 21, 2, "0-1-9");
+    story.domains(10, 22, 1, "0-1-7");
+    story.domains(23, 24, 3, "0-1-7");
+    assert_eq!(showed(&story), Sampled::NotYet, "nobody knows yet who else has that");
+    story.domains(30, 31, 1, "0-1-12");
+    story.domains(32, 33, 3, "0-1-8");
+    assert_eq!(showed(&story), Sampled::NotYet, "the replica has no set that is known to hold it");
+    story.domains(34, 35, 2, "0-1-12");
+    let Sampled::At(position) = showed(&story) else { panic!("it is known") };
+    assert!(story.entry(3).replayed < Some(position), "one that has less is not enough");
+    story.domains(36, 37, 3, "0-1-12");
+    assert_eq!(story.entry(3).replayed, Some(position));
+}
+
+#[test]
+fn a_replica_that_refused_a_session_proves_what_it_shows_from_then_on() {
+    let mut story = Story::new(2);
+    (1..=2).for_each(|id| story.domains(0, 1, id, "0-1-5"));
+    let showed = |story: &Story, at| story.entry(2).endpoint.replayed_since(story.base + ms(at));
+    story.board.refused(EndpointId(2), "refused".to_owned(), story.base + ms(10));
+    // The connection of its monitor is as it was.
+    [20, 30].into_iter().for_each(|at| story.domains(at, at, 2, "0-1-5"));
+    assert_eq!(showed(&story, 5), Sampled::Never, "it may have restarted");
+    assert_eq!(showed(&story, 25), Sampled::At(Position(1)));
 }
