@@ -126,6 +126,22 @@ fn a_session_reads_its_own_writes_while_replay_is_paused() {
     until("reads return to the replicas", PATIENCE, || (pairs(&stage, 1, 5).on_replicas > 0).then_some(()));
 }
 
+/// Who asks whether a write of unknown outcome took effect must not be told by a replica that it did not.
+#[test]
+fn a_write_whose_reply_was_lost_is_looked_for_on_the_primary() {
+    let stage = Stage::new(2, |config| config.text("consistency", "session").text("causal_wait", "50ms"));
+    stage.cluster.prepare(SCHEMA);
+    stage.cluster.replicas.iter().for_each(|replica| replica.pause_replay());
+    let mut wire = stage.proxy.session();
+    assert_eq!(wire.value("SELECT v FROM kv WHERE k = 1"), "0");
+    let write =
+        "BEGIN; UPDATE kv SET v = 7 WHERE k = 1; COMMIT; SELECT pg_terminate_backend(pg_backend_pid())";
+    let lost = wire.try_query(write).expect("the session goes on");
+    assert!(lost.error.is_some(), "{lost:?}");
+    assert_eq!(wire.value("SELECT v FROM kv WHERE k = 1"), "7");
+    stage.cluster.replicas.iter().for_each(|replica| replica.resume_replay());
+}
+
 #[test]
 fn eventual_does_not_wait() {
     let stage = late("eventual");

@@ -396,6 +396,21 @@ fn a_replica_ahead_of_the_primarys_sample_is_kept(make: Make) {
     }
 }
 
+/// A transaction that has only looked, and that a setting ends, is seen as well.
+fn what_a_setting_ends_was_seen(make: Make) {
+    let stage = Stage::start(make, |config| config.text("causal_wait", "50ms"));
+    stage.cluster.replicas.iter().for_each(integration::mysql::Server::pause_replay);
+    stage.cluster.primary.sql(&update(1, 7)).ok();
+    until("a replica shows what was before", PATIENCE, || {
+        (read(&mut stage.wire(cap::DEPRECATE_EOF), 1, false).0 == "0").then_some(())
+    });
+    let mut wire = stage.wire(cap::DEPRECATE_EOF);
+    let look = "SELECT v FROM kv WHERE k = 1 FOR UPDATE".to_owned();
+    all(&mut wire, &["SET autocommit = 0".into(), look, "SET autocommit = 1".into()]);
+    assert_eq!(read(&mut wire, 1, false).0, "7");
+    stage.cluster.replicas.iter().for_each(integration::mysql::Server::resume_replay);
+}
+
 /// What Splitpool has backends tell it for its own use, clients are told only if they ask.
 fn transactions_are_told_to_those_who_ask(make: Make) {
     let stage = Stage::start(make, |config| config);
@@ -513,6 +528,16 @@ fn mariadb_tells_those_who_ask() {
 #[test]
 fn mysql_tells_those_who_ask() {
     transactions_are_told_to_those_who_ask(Make::MySql);
+}
+
+#[test]
+fn mariadb_has_shown_what_a_setting_ends() {
+    what_a_setting_ends_was_seen(Make::MariaDb);
+}
+
+#[test]
+fn mysql_has_shown_what_a_setting_ends() {
+    what_a_setting_ends_was_seen(Make::MySql);
 }
 
 #[test]

@@ -201,6 +201,8 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn report_loss(&mut self, torn: bool, exchange: &Exchange) -> Result<(), End> {
         let in_transaction = !self.txn_idle() || !self.held.is_empty();
         let open = self.tracker.is_open();
+        // It may have taken effect, and part of the reply may have been seen.
+        self.mark_freshness(false, Instant::now());
         self.lose_lease();
         let waits = self.tracker.rewind();
         self.client.consume(exchange.relay.kept);

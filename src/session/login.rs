@@ -273,6 +273,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         alarm: super::alarm::Alarm::default(),
         on_primary: false,
         lease: None,
+        saw: false,
         effects: Effects::empty(),
         held: Held::empty(),
         shown: Held::empty(),

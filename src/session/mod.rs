@@ -103,6 +103,8 @@ pub struct Session<P: Protocol> {
     /// Whether its backend was the primary when it was leased.
     on_primary: bool,
     lease: Option<Lease<P>>,
+    /// It has a transaction open, in which it has seen what is no part of its freshness yet.
+    saw: bool,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.

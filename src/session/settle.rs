@@ -59,6 +59,7 @@ impl<P: Protocol> Session<P> {
             self.settle_account(took_us, sent, false, now);
         }
         if self.tracker.txn() != TxnStatus::Idle {
+            self.saw = true;
             if self.service.refuses_transactions() {
                 return Left::Refusal;
             }
@@ -68,8 +69,10 @@ impl<P: Protocol> Session<P> {
         }
         self.opening.forget();
         // SET and its kin touch no data: the session has seen nothing new, unless one ended a transaction.
-        if judged.reason != Reason::Session || judged.statements > 1 || self.tracker.written().is_some() {
-            self.mark_freshness(judged, now);
+        let ended = std::mem::take(&mut self.saw) || self.tracker.written().is_some();
+        if ended || judged.reason != Reason::Session || judged.statements > 1 {
+            // Code that goes on after its commit may keep what it saw then in places that no reply shows.
+            self.mark_freshness(!judged.effects.contains(Effects::UNKNOWN), now);
         }
         let touched = self.tracker.is_touched();
         if touched && !self.tracker.quoting().trusted {
@@ -198,14 +201,15 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn mark_freshness(&mut self, judged: &Judgement, now: Instant) {
+    /// What the backend has shown, or was made to change, is part of what the session has seen. `proven`: the
+    /// transaction that the reply told stands for all of it.
+    pub(super) fn mark_freshness(&mut self, proven: bool, now: Instant) {
         let Some(lease) = &self.lease else { return };
         let endpoint = lease.endpoint();
         if endpoint.role() == pool::Role::Replica {
             return self.freshness.used_replica(endpoint.id, |gtid| endpoint.is_known_to_have(gtid), now);
         }
-        // Code that goes on after its commit may keep what it saw then in places that no reply shows.
-        let written = self.tracker.written().filter(|_| !judged.effects.contains(Effects::UNKNOWN));
+        let written = self.tracker.written().filter(|_| proven);
         self.freshness.used_primary(endpoint.id, written, now);
     }
 
@@ -318,6 +322,9 @@ impl<P: Protocol> Session<P> {
         self.client.consume(len);
         let reusable = std::mem::take(&mut self.hold).may_be_reused(self.effects);
         self.opening.forget();
+        if std::mem::take(&mut self.saw) {
+            self.mark_freshness(false, Instant::now());
+        }
         if let Some(mut lease) = self.lease.take() {
             let wiped = wipe::<P>(&mut lease, self.tracker.txn() != TxnStatus::Idle).await;
             if self.slot.take_back().await && wiped && reusable {
