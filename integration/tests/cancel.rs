@@ -1,10 +1,13 @@
 //! A cancel ends the statement it was meant for, or nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration::{Config, PATIENCE, Proxy, Raise, Stage, Wire, frame, holds};
+use fastrand::Rng;
+use integration::{Config, PATIENCE, Proxy, Raise, Stage, Wire, frame, holds, seeds};
 
 /// Asks the proxy to cancel what the owner of this key runs, and waits until it has been dealt with.
 fn cancel(stage: &Stage, key: &(u32, Vec<u8>)) {
@@ -267,4 +270,129 @@ fn ten_thousand_races_between_cancelling_finishing_and_reusing() {
     });
     assert_eq!(strangers, 0, "errors that nobody asked for");
     assert_eq!(stage.open_transactions(), 0);
+}
+
+/// A client, and the number of its statement.
+type Tag = (usize, u32);
+
+/// Statements of a client that can be told apart in a database's log, each with one that is quick and one that is not.
+fn tagged(rng: &mut Rng, (client, round): Tag) -> String {
+    let pause = [0.0, 0.001, 0.004][rng.usize(..3)];
+    let tag = format!("/* tag {client} {round} */");
+    match rng.u8(..5) {
+        0 => format!("SELECT pg_sleep({pause}) {tag}"),
+        1 => format!("BEGIN; SELECT pg_sleep({pause}) {tag}; COMMIT"),
+        2 => format!("UPDATE hit SET n = n + 1 WHERE id = {client} {tag}"),
+        3 => format!("SELECT set_config('app.x', '{round}', false), pg_sleep({pause}) {tag}"),
+        _ => format!("SELECT count(*) FROM generate_series(1, 3000) {tag}"),
+    }
+}
+
+/// What databases have cancelled, by their own logs.
+fn cancelled(stage: &Stage, since: &[u64]) -> Vec<Tag> {
+    let mut found = Vec::new();
+    for (server, mark) in stage.cluster.servers().zip(since) {
+        let log = server.log_since(*mark);
+        let mut lines =
+            log.lines().filter(|line| line.contains("due to user request") || line.contains("STATEMENT:"));
+        while let Some(line) = lines.next() {
+            if !line.contains("due to user request") {
+                continue;
+            }
+            let statement = lines.next().unwrap_or_default();
+            let tag = statement.split_once("/* tag ").and_then(|(_, rest)| rest.split_once(" */"));
+            // What has none is the proxy's own question, on behalf of the session whose cancel came late.
+            let Some((client, round)) = tag.and_then(|(tag, _)| tag.split_once(' ')) else { continue };
+            found.push((client.parse().expect("a number"), round.parse().expect("a number")));
+        }
+    }
+    found
+}
+
+#[test]
+fn random_cancels_end_a_statement_of_their_own_client_by_the_databases_own_record() {
+    const CLIENTS: usize = 8;
+    const CANCELS: usize = 400;
+    let stage = Stage::new(1, |config| {
+        config.raw("pool_size", "2").text("consistency", "eventual").text("max_lag", "1h")
+    });
+    stage.cluster.prepare(
+        "CREATE TABLE hit (id int PRIMARY KEY, n int); INSERT INTO hit SELECT generate_series(0, 9), 0",
+    );
+    seeds::each(1..4, |seed, rng| {
+        let since: Vec<u64> = stage.cluster.servers().map(integration::Server::log_mark).collect();
+        let mut sessions: Vec<Wire> = (0..CLIENTS).map(|_| stage.proxy.session()).collect();
+        let keys: Vec<_> = sessions.iter().map(key).collect();
+        // The statement that each client sends or has sent last.
+        let rounds: Vec<AtomicU32> = (0..CLIENTS).map(|_| AtomicU32::new(0)).collect();
+        // Which statements each cancel may have met: those between its first byte and its end.
+        let allowed = Mutex::new(Vec::new());
+        let told = Mutex::new(BTreeSet::new());
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let end = Raise(&over);
+            for (client, mut wire) in sessions.drain(..).enumerate() {
+                let (mut rng, round, told, over) = (rng.fork(), &rounds[client], &told, &over);
+                scope.spawn(move || {
+                    for number in 1.. {
+                        if over.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let sql = tagged(&mut rng, (client, number));
+                        let extended = rng.bool() && !sql.starts_with("BEGIN");
+                        round.store(number, Ordering::SeqCst);
+                        let reply = if extended { wire.execute(&sql, &[]) } else { wire.query(&sql) };
+                        match reply.code() {
+                            "" => {}
+                            "57014" => {
+                                told.lock().expect("nobody panics with it").insert((client, number));
+                            }
+                            code => panic!("{code}: {sql}"),
+                        }
+                        if reply.status != b'I' {
+                            wire.query("ROLLBACK").ok();
+                        }
+                    }
+                });
+            }
+            let cancelers: Vec<_> = (0..3)
+                .map(|_| {
+                    let (mut rng, keys, rounds, allowed, stage) =
+                        (rng.fork(), &keys, &rounds, &allowed, &stage);
+                    scope.spawn(move || {
+                        for _ in 0..CANCELS {
+                            // Some are never cancelled.
+                            let client = rng.usize(..CLIENTS - 2);
+                            let from = rounds[client].load(Ordering::SeqCst);
+                            cancel(stage, &keys[client]);
+                            let to = rounds[client].load(Ordering::SeqCst);
+                            allowed.lock().expect("nobody panics with it").push((client, from..=to));
+                        }
+                    })
+                })
+                .collect();
+            cancelers.into_iter().for_each(|canceler| canceler.join().expect("a canceler ends"));
+            drop(end);
+        });
+        let (allowed, told) = (allowed.into_inner().expect("unused"), told.into_inner().expect("unused"));
+        let may =
+            |(client, round): &Tag| allowed.iter().any(|(of, when)| of == client && when.contains(round));
+        let hit = cancelled(&stage, &since);
+        println!(
+            "seed {seed}: {} of {} cancels have hit, {} clients were told",
+            hit.len(),
+            3 * CANCELS,
+            told.len()
+        );
+        for tag in hit.iter().chain(&told) {
+            assert!(may(tag), "the statement {tag:?} was cancelled, and nobody had asked for it");
+        }
+        // What a database has cancelled its client was told of.
+        for tag in &hit {
+            assert!(told.contains(tag), "{tag:?} was cancelled, and its client does not know");
+        }
+        assert!(!told.is_empty(), "cancels came to nothing");
+    });
+    assert_eq!(stage.open_transactions(), 0);
+    stage.proxy.await_no_leases();
 }

@@ -38,6 +38,9 @@ pub(super) enum Left {
     Parting,
 }
 
+/// How often a backend is asked what a session has left on it: a late cancel may hit the question.
+const INSPECTIONS: u32 = 3;
+
 impl<P: Protocol> Session<P> {
     /// The reply is over: gives the backend back, unless something binds it. Says what it must be waited for.
     pub(super) fn settle_now(&mut self, started: Instant, judged: &Judgement) -> Left {
@@ -241,15 +244,25 @@ impl<P: Protocol> Session<P> {
         let names = self.hold.names(&self.settings, lease.memory.settings(), functions.settings());
         let things = self.hold.named.asked();
         let errand = Errand::Inspect { names: &names, things: &things };
-        let outcome = match errand::run(lease, &errand, self.client.outbox.space()).await {
-            Ok(outcome) => outcome,
-            Err(Trouble::Refused(_) | Trouble::Lost) => {
-                self.lose_lease();
-                return Err(lost());
+        let mut tries = 1..INSPECTIONS;
+        let outcome = loop {
+            match errand::run(lease, &errand, self.client.outbox.space()).await {
+                Ok(outcome) if outcome.error.is_some() && tries.next().is_some() => {}
+                Ok(outcome) => break outcome,
+                Err(Trouble::Refused(_) | Trouble::Lost) => {
+                    self.lose_lease();
+                    return Err(lost());
+                }
             }
         };
         if let Some((code, _)) = outcome.error {
             // A cancel that came late, or a statement_timeout too short for the question.
+            if !self.on_primary {
+                // What comes next may be a write or take a lock: a replica's backend is kept for nobody.
+                tracing::debug!(code, "a session could not be inspected; its backend is closed");
+                self.drop_lease();
+                return Ok(());
+            }
             tracing::debug!(code, "a session could not be inspected; it stays pinned");
             self.held = Held::UNKNOWN;
             self.effects = Effects::UNKNOWN;
