@@ -437,7 +437,8 @@ fn transactions_are_told_to_those_who_ask(make: Make) {
     }
 }
 
-/// Who shortens the list of variables whose changes are told keeps its backend: others' settings would go unseen.
+/// Who shortens the list of variables whose changes are told, in a statement that is not easily read, keeps its backend:
+/// others' settings would go unseen.
 fn a_shortened_list_stays_where_it_is(make: Make) {
     let stage = Stage::start(make, |config| config.raw("pool_size", "2"));
     if make == Make::MySql {
@@ -446,7 +447,7 @@ fn a_shortened_list_stays_where_it_is(make: Make) {
     }
     for list in ["autocommit", ""] {
         let mut one = stage.wire(cap::SESSION_TRACK);
-        assert_eq!(one.query(&format!("SET session_track_system_variables = '{list}'")).code(), 0);
+        assert_eq!(one.query(&format!("SET session_track_system_variables = '{list}' /* s */")).code(), 0);
         holds("sessions that nothing can be carried of", PATIENCE, "1".to_owned(), || {
             let metrics = stage.proxy.metrics();
             metrics.sum("splitpool_pinned_sessions", &[("reason", "unknown_effect")]).to_string()

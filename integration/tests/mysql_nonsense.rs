@@ -264,6 +264,38 @@ fn in_place_of_a_reply(make: Make) {
     assert!(told.len() > 3 || std::env::var_os(seeds::VARIABLE).is_some(), "{told:?}");
 }
 
+/// What we say comes behind what the database has said, and is numbered on from it.
+fn in_the_middle_of_a_reply(make: Make) {
+    let scene = scene(make);
+    let head = [packet(1, &[1]), packet(2, &definition("v")), packet(3, &[0xfe, 0, 0, 2, 0])].concat();
+    let row = |number: u8| packet(number, b"\x017");
+    let broken = |number: u8| packet(number, &[0xfe, 0, 0]);
+    for (bytes, said) in [
+        (packet(1, &[0, 0]), 0),
+        ([head.clone(), broken(4)].concat(), 3),
+        ([head.clone(), row(4), row(5), broken(6)].concat(), 5),
+        ([head, row(4), of_length(0xff_ffff, 5, &[0xff])].concat(), 4),
+    ] {
+        for open in [false, true] {
+            let mut wire = scene.session(0);
+            if open {
+                assert_eq!(wire.query("BEGIN").code(), 0);
+            }
+            scene.link.lie_behind(MARK, Lie { bytes: bytes.clone(), then: Then::Close });
+            wire.raw(&packet(0, &[&[3], format!("SELECT 1 AS v {MARK}").as_bytes()].concat()))
+                .expect("it is open");
+            let heard = hear(&mut wire, "a read");
+            let (mut left, mut numbers) = (heard.as_slice(), Vec::new());
+            while let [a, b, c, number, rest @ ..] = left {
+                numbers.push(*number);
+                left = rest.get(u32::from_le_bytes([*a, *b, *c, 0]) as usize..).expect("whole packets");
+            }
+            let wanted: Vec<u8> = (1..=said + 1).collect();
+            assert_eq!(numbers, wanted, "{heard:?}");
+        }
+    }
+}
+
 /// A database that no longer knows how to run what it has prepared (1615). Its client is told, and may run it again.
 fn in_place_of_an_execution(make: Make) {
     let scene = scene(make);
@@ -489,5 +521,5 @@ macro_rules! on_both {
 }
 
 on_both! {
-    in_place_of_a_reply in_place_of_an_execution in_place_of_an_answer_to_us in_place_of_a_sign_in in_place_of_a_greeting without_end
+    in_place_of_a_reply in_the_middle_of_a_reply in_place_of_an_execution in_place_of_an_answer_to_us in_place_of_a_sign_in in_place_of_a_greeting without_end
 }

@@ -266,8 +266,8 @@ fn results() {
          >B query:select 1
          B> columns:2@1 | def@2 | def@3 | eof@4 | row:x@5 | row:yz@6 | eof@7
          >C columns:2@1 | def@2 | def@3 | eof@4 | row:x@5 | row:yz@6 | eof@7
-         C> query:call p()
-         >B query:call p()
+         C> query:several
+         >B query:several
          B> columns:1@1 | def@2 | eof@3 | eof:10@4 | columns:1@5 | def@6 | eof@7 | eof:10@8 | ok@9
          >C columns:1@1 | def@2 | eof@3 | eof:10@4 | columns:1@5 | def@6 | eof@7 | eof:10@8 | ok@9
          C> query:no
@@ -301,7 +301,7 @@ fn out_parameters() {
          >C columns:1@1 | def@2 | eof@3 | row:x@4 | eof@5";
     for end in ["2", "4106"] {
         let answer = out.replace("{end}", end);
-        play(0, &format!("C> query:call p()\n>B query:call p()\n{answer}"), idle);
+        play(0, &format!("C> query:several\n>B query:several\n{answer}"), idle);
     }
 }
 
@@ -627,13 +627,22 @@ fn warnings_are_fetched_before_the_backend_goes() {
          B> warned@1
          >C warned@1
          >B query:SHOW WARNINGS
-         B> columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:one@6 | eof@7",
+         B> columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:\x07Warning\x041051\x02no@6 | eof@7",
         |stage| {
             let mut out = Vec::new();
-            assert!(stage.tracker.answer(&packets("query: Show Warnings ;"), &mut out));
-            let told = "columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:one@6 | eof@7";
-            assert_eq!(show(&out), show(&packets(told)));
-            assert!(!stage.tracker.answer(&packets("query:SHOW WARNINGS LIMIT 1"), &mut out));
+            let told =
+                "columns:3@1 | def@2 | def@3 | def@4 | eof@5 | row:\x07Warning\x041051\x02no@6 | eof@7";
+            for ask in ["query: Show Warnings ;", "query:SHOW WARNINGS LIMIT 1"] {
+                out.clear();
+                assert!(stage.tracker.answer(&packets(ask), &mut out));
+                assert_eq!(show(&out), show(&packets(told)));
+            }
+            for ask in ["query:SHOW WARNINGS LIMIT 1, 1", "query:SHOW ERRORS"] {
+                out.clear();
+                assert!(stage.tracker.answer(&packets(ask), &mut out));
+                assert_eq!(show(&out).lines().count(), 6);
+            }
+            assert!(!stage.tracker.answer(&packets("query:SHOW WARNINGS LIMIT x"), &mut out));
             // The next statement is warned of nothing, or fails.
             stage.play("C> query:x\n>B query:x\nB> ok@1\n>C ok@1", 0);
             out.clear();
@@ -655,6 +664,56 @@ fn warnings_are_fetched_before_the_backend_goes() {
          >C ok:3@1",
         |stage| assert!(!stage.tracker.answer(&packets("query:show warnings"), &mut Vec::new())),
     );
+}
+
+#[test]
+fn numbers_that_no_reply_tells_are_asked_for() {
+    play(
+        0,
+        "C> query:call p()
+         >B query:call p()
+         B> columns:1@1 | def@2 | eof@3 | row:9@4 | eof:10@5
+         >C columns:1@1 | def@2 | eof@3 | row:9@4 | eof:10@5
+         B> ok@6
+         >C ok@6
+         >B query:SELECT LAST_INSERT_ID()
+         B> columns:1@1 | def@2 | eof@3 | row:\x0277@4 | eof@5
+         C> query:select 1
+         >B query:select 1
+         B> error:1062@1
+         >C error:1062@1",
+        |stage| {
+            stage.memory.ran_errand();
+            stage.play("C> query:select LAST_INSERT_ID()\n>B query:select LAST_INSERT_ID()", 0);
+        },
+    );
+    // Within a transaction the backend knows, and is asked behind it.
+    play(
+        0,
+        "C> query:call p()
+         >B query:call p()
+         B> ok:3@1
+         >C ok:3@1
+         C> query:commit
+         >B query:commit
+         B> ok@1
+         >C ok@1
+         >B query:SELECT LAST_INSERT_ID()
+         B> columns:1@1 | def@2 | eof@3 | row:\x0277@4 | eof@5",
+        |_| {},
+    );
+}
+
+#[test]
+fn a_connection_ends_with_a_transaction_if_that_is_asked() {
+    for (text, ends) in
+        [("commit release", true), ("rollback and chain no release", false), ("commit", false)]
+    {
+        play(0, &format!("C> query:{text}\n>B query:{text}\nB> ok@1\n>C ok@1"), |stage| {
+            let next = stage.tracker.intake(&packets("query:x"), 1 << 16).unwrap();
+            assert_eq!(matches!(next, Intake::Terminate), ends, "{text}");
+        });
+    }
 }
 
 #[test]

@@ -291,13 +291,15 @@ impl Relay {
                 }
             }
             let left = bytes.get(at..).unwrap_or_default();
-            let Some(head) = P::head(left).map_err(Stop::Nonsense)? else { break };
+            let judged = bytes.get(run..at).unwrap_or_default();
+            let Some(head) = P::head(left).map_err(|error| nonsense(error, judged, client))? else { break };
             let seen = left.get(head.header..).unwrap_or_default();
             let seen = seen.get(..head.body).unwrap_or(seen);
             // What a backend says by itself is passed whole or not at all: nobody waits for its rest.
             if seen.len() < head.body && tracker.is_over() {
                 if head.len() > UNASKED_MAX {
-                    return Err(Stop::Nonsense(ProtocolError("the backend says too much that nobody asked")));
+                    let error = ProtocolError("the backend says too much that nobody asked");
+                    return Err(nonsense(error, judged, client));
                 }
                 break;
             }
@@ -306,7 +308,7 @@ impl Relay {
             }
             let verdict = tracker
                 .on_backend(head, seen, &mut backend.memory, &mut self.after)
-                .map_err(Stop::Nonsense)?;
+                .map_err(|error| nonsense(error, judged, client))?;
             self.passes = match verdict {
                 Verdict::Relay => true,
                 Verdict::Swallow => false,
@@ -370,6 +372,12 @@ impl Relay {
         client.outbox.space().extend_from_slice(run.get(written..).unwrap_or_default());
         Ok(())
     }
+}
+
+/// The backend broke the protocol. What was `judged` before is the client's still: what we say comes behind it.
+fn nonsense(error: ProtocolError, judged: &[u8], client: &mut Client) -> Stop {
+    client.outbox.space().extend_from_slice(judged);
+    Stop::Nonsense(error)
 }
 
 /// Sends what waits for the backend. An error is not told: the reading side will see the end,

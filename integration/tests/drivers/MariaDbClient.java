@@ -148,6 +148,7 @@ class MariaDbClient {
         run("", "jdbc_text");
         run("&useServerPrepStmts=true", "jdbc_prepared");
         run("&useServerPrepStmts=true&useCompression=true", "jdbc_packed");
+        run("&useServerPrepStmts=true&useCompression=true&rewriteBatchedStatements=true", "jdbc_rewritten");
         try {
             DriverManager.getConnection(url, "app", "wrong").close();
             throw new AssertionError("a wrong password");

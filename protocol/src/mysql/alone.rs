@@ -37,10 +37,7 @@ impl MyTracker {
             command::STMT_EXECUTE if self.txn == TxnStatus::Idle && known && !bound => {
                 let statement = self.slots.get(&self.named(&command)).map(|slot| Arc::clone(&slot.statement));
                 let question = statement.as_ref().and_then(|statement| Question::of(&statement.text));
-                // The warnings of a prepared SHOW WARNINGS would have to be written in another way.
-                let Some(question) = question.filter(|(asked, _)| *asked != Question::Warnings) else {
-                    return false;
-                };
+                let Some(question) = question else { return false };
                 if !self.answer_question(question, true, out) {
                     return false;
                 }
@@ -70,9 +67,14 @@ impl MyTracker {
         let (abilities, status) = (self.abilities, self.status());
         let (asked, column) = question;
         let number = match asked {
-            Question::Warnings if matches!(self.diagnosis, Diagnosis::Lost) => return false,
-            Question::Warnings => {
-                self.diagnosis.answer(abilities, status, out);
+            Question::Conditions(which) => {
+                return self.diagnosis.answer(which, is_binary, abilities, status, out);
+            }
+            Question::Count { errors } => {
+                let Some(count) = self.diagnosis.count(errors) else { return false };
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                last::put_number_result(column, count, is_binary, abilities, status, self.sequence, out);
+                self.last = Last { row_count: -1, found_rows: 1, ..Last::default() };
                 return true;
             }
             Question::FoundRows if self.last.counted => return false,
@@ -97,6 +99,7 @@ fn is_known(tag: u8) -> bool {
         command::INIT_DB
             | command::QUERY
             | command::FIELD_LIST
+            | command::REFRESH
             | command::STATISTICS
             | command::PROCESS_KILL
             | command::PING

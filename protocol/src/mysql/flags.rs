@@ -83,6 +83,7 @@ pub mod status {
     pub const CURSOR_EXISTS: u16 = 1 << 6;
     pub const LAST_ROW_SENT: u16 = 1 << 7;
     pub const OUT_PARAMETERS: u16 = 1 << 12;
+    pub const READ_ONLY_TRANSACTION: u16 = 1 << 13;
     pub const STATE_CHANGED: u16 = 1 << 14;
 }
 
@@ -92,6 +93,8 @@ pub mod command {
     pub const INIT_DB: u8 = 0x02;
     pub const QUERY: u8 = 0x03;
     pub const FIELD_LIST: u8 = 0x04;
+    /// FLUSH, in MariaDB and in MySQL up to 8.
+    pub const REFRESH: u8 = 0x07;
     pub const STATISTICS: u8 = 0x09;
     pub const PROCESS_KILL: u8 = 0x0c;
     pub const PING: u8 = 0x0e;

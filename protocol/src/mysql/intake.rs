@@ -27,6 +27,9 @@ impl MyTracker {
         if self.file || self.more_frames {
             return Ok(self.as_it_comes(inbox)?);
         }
+        if self.released {
+            return Ok(Intake::Terminate);
+        }
         loop {
             let left = inbox.get(self.scanned..).unwrap_or_default();
             let Some(head) = frame::head(left)? else { return Ok(self.so_far(gather_max)) };

@@ -1,5 +1,5 @@
 //! What a session's last statement did, for the client that asks next: ROW_COUNT(), FOUND_ROWS(), and the
-//! diagnostics that SHOW WARNINGS does not cover.
+//! diagnostics that are asked for in other words than SHOW WARNINGS.
 //!
 //! Only the backend that ran the statement knows, and that may be another client's by now. What the replies told is
 //! kept here. The plain questions are answered from it. Where a count is asked for in an expression, `count.rs` writes
@@ -14,8 +14,10 @@ use super::messages::{self, Done};
 /// A question that can be answered without a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// `SHOW WARNINGS`.
-    Warnings,
+    /// `SHOW WARNINGS`, `SHOW ERRORS`.
+    Conditions(Which),
+    /// `SHOW COUNT(*) WARNINGS`, or of errors alone.
+    Count { errors: bool },
     /// `SELECT ROW_COUNT()`.
     RowCount,
     /// `SELECT FOUND_ROWS()`.
@@ -44,9 +46,7 @@ impl Question {
         let text = std::str::from_utf8(text).ok()?;
         let (verb, rest) = text.split_at_checked(6)?;
         if text.len() > 4 && text.get(..4)?.eq_ignore_ascii_case("show") {
-            let mut words = text.get(4..)?.split_ascii_whitespace();
-            let warnings = words.next()?.eq_ignore_ascii_case("warnings") && words.next().is_none();
-            return warnings.then_some((Self::Warnings, ""));
+            return Self::of_conditions(text.get(4..)?);
         }
         if !verb.eq_ignore_ascii_case("select") || !rest.starts_with(|c: char| c.is_ascii_whitespace()) {
             return None;
@@ -73,6 +73,53 @@ impl Question {
         let plain = column.bytes().all(|c| c.is_ascii_alphanumeric() || b"_() ".contains(&c));
         plain.then_some((asked, column))
     }
+
+    /// Reads what stands behind SHOW.
+    fn of_conditions(text: &str) -> Option<(Self, &str)> {
+        let mut words =
+            text.split(|c: char| c.is_ascii_whitespace() || c == ',').filter(|word| !word.is_empty());
+        let mut first = words.next()?;
+        let counts = first.eq_ignore_ascii_case("count(*)");
+        if counts {
+            first = words.next()?;
+        }
+        let errors = first.eq_ignore_ascii_case("errors");
+        if !errors && !first.eq_ignore_ascii_case("warnings") {
+            return None;
+        }
+        let limit = [words.next(), words.next(), words.next(), words.next(), words.next()];
+        let number = |word: &str| word.parse::<u64>().ok();
+        let (skip, take) = match limit {
+            [None, ..] if counts => {
+                let column = if errors { "@@session.error_count" } else { "@@session.warning_count" };
+                return Some((Self::Count { errors }, column));
+            }
+            [None, ..] => (0, u64::MAX),
+            [Some(word), ..] if counts || !word.eq_ignore_ascii_case("limit") => return None,
+            [_, Some(take), None, ..] if !text.contains(',') => (0, number(take)?),
+            [_, Some(skip), Some(take), None, _] if text.matches(',').count() == 1 => {
+                (number(skip)?, number(take)?)
+            }
+            [_, Some(take), Some(word), Some(skip), None]
+                if word.eq_ignore_ascii_case("offset") && !text.contains(',') =>
+            {
+                (number(skip)?, number(take)?)
+            }
+            _ => return None,
+        };
+        Some((Self::Conditions(Which { errors, skip, take }), ""))
+    }
+}
+
+/// Which conditions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Which {
+    /// Errors alone.
+    pub errors: bool,
+    /// So many are left out first.
+    pub skip: u64,
+    /// At most.
+    pub take: u64,
 }
 
 /// What of the statement before it a text may ask for.
@@ -87,6 +134,23 @@ pub struct Asks {
     pub diagnostics: bool,
     /// In a way that leaves them as they are.
     pub keeps: bool,
+    /// It may change what the database tells of changes.
+    pub narrows: bool,
+    /// How it may give rows numbers that no reply tells.
+    pub numbers: Numbers,
+    /// COMMIT or ROLLBACK, and whether the connection is to end with it if it says so.
+    pub ends: Option<Option<bool>>,
+}
+
+/// How a statement may make an id that no OK packet tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Numbers {
+    #[default]
+    Never,
+    /// If it is answered with rows, as with RETURNING.
+    ByRows,
+    /// In a procedure.
+    Within,
 }
 
 impl Asks {
@@ -106,6 +170,7 @@ impl Asks {
             asks.counts_rows |= is(at.checked_sub(14), b"sql_calc_found_rows");
             asks.diagnostics |=
                 is(at.checked_sub(7), b"warning_count") || is(at.checked_sub(5), b"error_count");
+            asks.narrows |= is(at.checked_sub(7), b"session_track_system_variables");
             at += 1;
         }
         let front = text.trim_ascii_start();
@@ -120,8 +185,41 @@ impl Asks {
                 .any(|word| known.iter().any(|known| word.trim_ascii_end().eq_ignore_ascii_case(known)));
             asks.diagnostics |= asks.keeps;
         }
+        asks.numbers = match front.first() {
+            Some(b'c' | b'C') if begins(b"call") => Numbers::Within,
+            Some(b'i' | b'I') if begins(b"insert") => Numbers::ByRows,
+            Some(b'r' | b'R') if begins(b"replace") => Numbers::ByRows,
+            _ => Numbers::Never,
+        };
+        if matches!(front.first(), Some(b'c' | b'C' | b'r' | b'R'))
+            && (begins(b"commit") || begins(b"rollback"))
+        {
+            asks.ends = ends(front);
+        }
         asks
     }
+}
+
+/// Reads a COMMIT or ROLLBACK: whether it says what becomes of the connection. `None`: it ends no transaction.
+fn ends(text: &[u8]) -> Option<Option<bool>> {
+    let text = text.trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let verb = words.next()?;
+    if !verb.eq_ignore_ascii_case(b"commit") && !verb.eq_ignore_ascii_case(b"rollback") {
+        return None;
+    }
+    let (mut releases, mut before): (Option<bool>, &[u8]) = (None, b"");
+    for word in words {
+        let is = |known: &[u8]| word.eq_ignore_ascii_case(known);
+        if is(b"release") {
+            releases = Some(!before.eq_ignore_ascii_case(b"no"));
+        } else if !is(b"work") && !is(b"and") && !is(b"no") && !is(b"chain") {
+            return None;
+        }
+        before = word;
+    }
+    Some(releases)
 }
 
 /// What the last statement did.
@@ -237,11 +335,22 @@ mod tests {
 
     #[test]
     fn questions() {
-        use Question::{FoundRows, RowCount, Warnings};
+        use Question::{Conditions, Count, FoundRows, RowCount};
+        let which = |errors, skip, take| Some((Conditions(Which { errors, skip, take }), ""));
         for (text, question) in [
-            ("SHOW WARNINGS", Some((Warnings, ""))),
-            (" show\twarnings ; ", Some((Warnings, ""))),
-            ("SHOW WARNINGS LIMIT 1", None),
+            ("SHOW WARNINGS", which(false, 0, u64::MAX)),
+            (" show\twarnings ; ", which(false, 0, u64::MAX)),
+            ("SHOW WARNINGS LIMIT 1", which(false, 0, 1)),
+            ("SHOW ERRORS LIMIT 2, 5", which(true, 2, 5)),
+            ("show warnings limit 2 offset 1", which(false, 1, 2)),
+            ("SHOW COUNT(*) ERRORS", Some((Count { errors: true }, "@@session.error_count"))),
+            ("SHOW COUNT(*) WARNINGS", Some((Count { errors: false }, "@@session.warning_count"))),
+            ("SHOW WARNINGS LIMIT", None),
+            ("SHOW WARNINGS LIMIT ?", None),
+            ("SHOW WARNINGS LIMIT 1 2", None),
+            ("SHOW WARNINGS, LIMIT 1", None),
+            ("SHOW COUNT(*) WARNINGS LIMIT 1", None),
+            ("SHOW TABLES", None),
             ("SELECT ROW_COUNT()", Some((RowCount, "ROW_COUNT()"))),
             ("select row_count( ) as n;", Some((RowCount, "n"))),
             ("SELECT FOUND_ROWS() AS `total`", Some((FoundRows, "total"))),
@@ -276,11 +385,18 @@ mod tests {
             ("show count(*) errors", diagnostics),
             ("SHOW ERRORS LIMIT 1", diagnostics),
             ("", Asks::default()),
-            ("insert into t_x values (1)", Asks::default()),
+            ("insert into t_x values (1)", Asks { numbers: Numbers::ByRows, ..Asks::default() }),
             ("last_insert_i", Asks::default()),
             ("row_", Asks::default()),
             ("select @x", Asks::default()),
             ("_", Asks::default()),
+            ("SET session_track_system_variables = ''", Asks { narrows: true, ..Asks::default() }),
+            ("CALL p()", Asks { numbers: Numbers::Within, ..Asks::default() }),
+            ("COMMIT", Asks { ends: Some(None), ..Asks::default() }),
+            ("commit work and no chain release ;", Asks { ends: Some(Some(true)), ..Asks::default() }),
+            ("ROLLBACK AND CHAIN NO RELEASE", Asks { ends: Some(Some(false)), ..Asks::default() }),
+            ("ROLLBACK TO release", Asks::default()),
+            ("COMMIT; SELECT 1", Asks::default()),
         ] {
             assert_eq!(Asks::of(text.as_bytes()), asks, "{text}");
         }

@@ -139,6 +139,8 @@ pub struct MyMemory {
     nameless: bool,
     /// What is told is what the client has asked for, not what we have.
     pub(super) listens: bool,
+    /// The list of what is told was shortened, and what may have changed with it is known: it can be set back.
+    pub(super) narrowed: bool,
 }
 
 impl MyMemory {
@@ -177,6 +179,7 @@ impl MyMemory {
             odd: Vec::new(),
             nameless: false,
             listens: false,
+            narrowed: false,
         }
     }
 
@@ -262,6 +265,20 @@ impl MyMemory {
         }
     }
 
+    /// The list of what is told was changed, together with these variables and no others.
+    pub(super) fn narrowed_with(&mut self, mut names: Vec<Box<str>>) {
+        names.retain(|name| **name != *TRACKED);
+        let cannot_be_asked = |name: &str| ODD.contains(&name) || IDLE.contains(&name);
+        let may_be = !names.iter().any(|name| cannot_be_asked(name));
+        let new: Vec<Box<str>> = names.into_iter().filter(|name| !self.changed.contains(name)).collect();
+        if may_be && self.changed.len() + new.len() <= CHANGED_MAX {
+            self.changed.extend(new);
+            self.narrowed = true;
+            // It is these that something was said of.
+            (self.something, self.said) = (false, false);
+        }
+    }
+
     /// A row was given a number. Returns whether that was a number which had been set for it.
     pub(super) fn numbered(&mut self) -> bool {
         let before = self.odd.len();
@@ -327,6 +344,11 @@ impl crate::tracker::Memory for MyMemory {
     fn difference(&mut self, found: Inspection) -> Inspection {
         let mut held = found.held;
         self.listens = found.settings.value(TRACKED).is_some_and(|list| list != "'*");
+        if std::mem::take(&mut self.narrowed) {
+            // It was set back in the same breath.
+            self.listens = false;
+            self.odd.retain(|odd| *odd != TRACKED);
+        }
         if self.listens {
             // Changes may go untold from now on.
             held = held.union(Held::UNKNOWN);
@@ -373,7 +395,7 @@ impl crate::tracker::Memory for MyMemory {
         self.changed.clear();
         (self.schema, self.multi_statements) = (None, None);
         (self.something, self.said, self.nameless) = (false, false, false);
-        (self.untold, self.listens) = (false, false);
+        (self.untold, self.listens, self.narrowed) = (false, false, false);
         self.odd.clear();
     }
 

@@ -24,6 +24,7 @@ mod login;
 mod memory;
 mod messages;
 mod named;
+mod narrowed;
 mod own;
 mod proof;
 mod replies;

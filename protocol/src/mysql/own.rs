@@ -97,6 +97,10 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             query(&text, attributes, out);
             let has_time = names.iter().any(|name| **name == *TIMESTAMP);
             reply.waits.push_back(Waits::Values(names));
+            if memory.narrowed {
+                query(track(memory.is_mariadb), attributes, out);
+                reply.simple(1);
+            }
             reply.ask_by_name(things, memory, out);
             let users = if memory.is_mariadb { USER_VARIABLES_MARIADB } else { USER_VARIABLES_MYSQL };
             query(users, attributes, out);
@@ -149,6 +153,10 @@ pub(super) fn apply(changes: &[Change<'_>], memory: &MyMemory, out: &mut Vec<u8>
                 put_assignment(&named::reference(name), "NULL", &mut text);
             }
             Change::Set(name, value) => assign(name, &literal(value), &mut text),
+            // MySQL takes DEFAULT for off with these, whatever the server's own value is.
+            Change::Reset(name @ ("foreign_key_checks" | "unique_checks")) => {
+                assign(name, &format!("@@global.{name}"), &mut text);
+            }
             Change::Reset(name) => assign(name, "DEFAULT", &mut text),
         }
     }

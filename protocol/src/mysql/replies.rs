@@ -7,14 +7,15 @@
 use super::diagnosis::{self, Diagnosis};
 use super::flags::{capability as cap, mark, status};
 use super::frame::{self, FULL, Reader};
-use super::last::Last;
+use super::last::{Last, Numbers};
 use super::memory::MyMemory;
-use super::messages::{self, Changed, Done};
+use super::messages::{self, Changed, Done, ErrorFields};
 use super::requests::put_close;
 use super::tracker::{MyTracker, Owed, Slot};
 use super::written::Told;
+use crate::fault::Cause;
 use crate::tracker::{TxnStatus, Verdict};
-use crate::{Head, ProtocolError};
+use crate::{Fault, Head, ProtocolError};
 use std::sync::Arc;
 
 /// OK packets above this are judged by their beginning.
@@ -47,7 +48,7 @@ impl MyTracker {
         if self.goes_on {
             return 0;
         }
-        if matches!(self.owed.front(), Some(Owed::Warnings)) {
+        if matches!(self.owed.front(), Some(Owed::Warnings | Owed::InsertId)) {
             return head.body.min(SEEN_MAX);
         }
         match (self.place(), head.tag) {
@@ -157,6 +158,13 @@ impl MyTracker {
                 let done = read_end(head, seen).ok_or(MALFORMED)?;
                 self.done(head, &done, memory, after)
             }
+            (Owed::InsertId, Part::Rows) => {
+                let told = Reader(seen).text().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+                if let Some(number) = told {
+                    (self.insert_id, memory.insert_id) = (number, number);
+                }
+                Ok(relayed)
+            }
             (_, Part::Rows) => {
                 self.last.rows += u64::from(!ours);
                 Ok(relayed)
@@ -221,7 +229,7 @@ impl MyTracker {
                 self.file = true;
                 Ok(Verdict::Relay)
             }
-            (_, Some(Owed::Results { .. } | Owed::Warnings)) => {
+            (_, Some(Owed::Results { .. } | Owed::Warnings | Owed::InsertId)) => {
                 let columns = Reader(seen).number().filter(|n| *n > 0 && head.body <= 9).ok_or(MALFORMED)?;
                 self.part = Part::Columns(columns);
                 let ours = self.owed.front().is_some_and(Owed::is_ours);
@@ -264,6 +272,7 @@ impl MyTracker {
         }
         self.note_result(place, done);
         let unasked = self.note_done(place, done, memory);
+        self.note_end(place, done, memory);
         memory.last_by = (self.number, self.count);
         self.warned = diagnosis::is_due(done);
         let told = !done.changes.is_empty() || done.cut;
@@ -291,6 +300,23 @@ impl MyTracker {
             (self.last.row_count, self.last.found_rows) = (-1, self.last.rows);
         }
         self.last.rows = 0;
+    }
+
+    /// Takes note of what the statement has done by what it is.
+    fn note_end(&mut self, place: Part, done: &Done<'_>, memory: &mut MyMemory) {
+        self.unnumbered |= match self.asks.numbers {
+            Numbers::Never => false,
+            Numbers::ByRows => place != Part::First,
+            Numbers::Within => true,
+        };
+        if let Some(names) = self.narrows.take() {
+            memory.narrowed_with(names);
+        }
+        self.released |= self.asks.ends.is_some_and(|says| says.unwrap_or(self.always_releases));
+        self.read_only = done.status & status::READ_ONLY_TRANSACTION != 0;
+        if self.unnumbered && self.txn == TxnStatus::Idle && done.status & status::MORE_RESULTS == 0 {
+            (self.unnumbered, self.asks_number) = (false, true);
+        }
     }
 
     /// Takes note of what the end of a result says of the session. Returns whether it tells which transaction was
@@ -404,7 +430,13 @@ impl MyTracker {
         let owed = self.owed.pop_front();
         (self.part, self.out) = (Part::First, false);
         self.written.forget();
-        let fields = messages::read_error(seen);
+        let mut fields = messages::read_error(seen);
+        // A replica refuses all writes before it looks at the transaction, which would not take them anywhere.
+        let reworded = self.read_only && matches!(fields.errno, 1290 | 1836);
+        if reworded {
+            let message = "Cannot execute statement in a READ ONLY transaction";
+            fields = ErrorFields { errno: 1792, state: *b"25006", message: message.to_owned() };
+        }
         // An error does not tell of the transaction. Where statements begin one by themselves,
         // this one may have.
         if !self.autocommit {
@@ -417,7 +449,14 @@ impl MyTracker {
                 self.diagnosis = Diagnosis::Nothing;
                 return Ok(Verdict::Swallow);
             }
+            Some(Owed::InsertId) => return Ok(Verdict::Swallow),
             _ => {
+                if reworded {
+                    let fault = Fault::error(Cause::NotPermitted, fields.message.clone()).code(fields.code());
+                    messages::fault(&fault, self.sequence, true, after);
+                }
+                self.narrows = None;
+                self.unnumbered |= self.asks.numbers == Numbers::Within && self.txn != TxnStatus::Idle;
                 self.tally.error.get_or_insert(code);
                 self.last = Last { row_count: -1, rows: 0, ..self.last };
                 self.diagnosis = Diagnosis::Failed(fields);
@@ -437,6 +476,7 @@ impl MyTracker {
                 frame::end(after, at);
                 Ok(Verdict::Swallow)
             }
+            _ if reworded => Ok(Verdict::Reworded(code)),
             _ => Ok(Verdict::Failed(code)),
         }
     }

@@ -13,12 +13,13 @@ use super::flags::{capability as cap, command};
 use super::frame::{self, FULL};
 use super::last::{self, Asks};
 use super::memory::MyMemory;
+use super::narrowed;
 use super::own;
 use super::statements::Statement;
 use super::tracker::{MyTracker, Owed};
 use crate::fault::Cause;
 use crate::settings::Change;
-use crate::tracker::{Memory, Tracker};
+use crate::tracker::{Memory, Tracker, TxnStatus};
 use crate::{Fault, Settings};
 use std::sync::Arc;
 
@@ -66,6 +67,7 @@ impl MyTracker {
                     let table = table.split(|byte| *byte == 0).next().unwrap_or_default();
                     visit(&quoted(b"SHOW COLUMNS FROM ", table));
                 }
+                command::REFRESH => visit(b"FLUSH LOGS"),
                 command::PROCESS_KILL => visit(format!("KILL {}", command.statement()).as_bytes()),
                 _ => {}
             }
@@ -151,7 +153,9 @@ impl MyTracker {
             command::STMT_FETCH | command::STMT_RESET => {
                 return self.on_statement(command, memory, out, client);
             }
-            command::INIT_DB | command::PROCESS_KILL => Owed::Simple { ours: false, option: None },
+            command::INIT_DB | command::PROCESS_KILL | command::REFRESH => {
+                Owed::Simple { ours: false, option: None }
+            }
             command::SET_OPTION => {
                 let option = command.front.get(1..3).map(|value| value == [0, 0]);
                 Owed::Simple { ours: false, option }
@@ -165,6 +169,7 @@ impl MyTracker {
             _ => return self.local(&unknown_command(), command, client),
         };
         self.diagnosis = Diagnosis::Nothing;
+        self.asks = Asks::default();
         memory.last_by = (0, 0);
         self.count += 1;
         self.open = false;
@@ -189,6 +194,9 @@ impl MyTracker {
         let counts = self.counts_elsewhere(asks, memory).filter(|_| command.whole);
         let written = counts.and_then(|counts| count::with_counts(&text, counts, self.quoting()));
         self.bring(asks, memory, out);
+        if asks.narrows {
+            self.minds_narrowing(&text);
+        }
         self.open = false;
         self.owed.push_back(Owed::Results { statement: 0 });
         match written {
@@ -220,6 +228,7 @@ impl MyTracker {
     /// is not.
     fn bring(&mut self, asks: Asks, memory: &mut MyMemory, out: &mut Vec<u8>) {
         self.last.counted = asks.counts_rows;
+        (self.asks, self.narrows) = (asks, None);
         let mut here = self.is_here(asks, memory);
         memory.last_by = (0, 0);
         self.count += 1;
@@ -234,6 +243,13 @@ impl MyTracker {
         }
         if !asks.keeps {
             self.diagnosis = Diagnosis::Nothing;
+        }
+    }
+
+    /// The list of what is told is shortened. Between transactions what is not told with it can be asked for.
+    fn minds_narrowing(&mut self, text: &[u8]) {
+        if self.txn == TxnStatus::Idle {
+            self.narrows = narrowed::assigned(text);
         }
     }
 
@@ -324,6 +340,9 @@ impl MyTracker {
         }
         let Some(id) = self.require(&statement, memory, out) else { return Ok(Sent::NotYet) };
         self.bring(statement.asks, memory, out);
+        if statement.asks.narrows {
+            self.minds_narrowing(&statement.text);
+        }
         let has_attributes = self.has_attributes();
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(Sent::Yes) };
         (slot.cursor, slot.long) = (false, false);

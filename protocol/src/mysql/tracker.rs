@@ -13,7 +13,7 @@ use super::command::Command;
 use super::count::Counts;
 use super::diagnosis::{Diagnosis, QUESTION};
 use super::flags::{capability as cap, command, mark, status};
-use super::last::Last;
+use super::last::{Asks, Last};
 use super::memory::{AUTOCOMMIT, MyMemory, is_on};
 use super::messages::{self, Done};
 use super::replies::Part;
@@ -43,11 +43,19 @@ pub(super) enum Owed {
     Fetch { statement: u32 },
     /// The warnings of the statement before, which we ask for.
     Warnings,
+    /// What LAST_INSERT_ID() gives, which we ask for.
+    InsertId,
 }
 
 impl Owed {
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Prepare { ours: true, .. } | Self::Simple { ours: true, .. } | Self::Warnings)
+        matches!(
+            self,
+            Self::Prepare { ours: true, .. }
+                | Self::Simple { ours: true, .. }
+                | Self::Warnings
+                | Self::InsertId
+        )
     }
 }
 
@@ -122,10 +130,27 @@ pub struct MyTracker {
     pub(super) written: Written,
     /// The warnings are still to be asked for.
     pub(super) warned: bool,
+    /// What the statement under way may ask and do.
+    pub(super) asks: Asks,
+    /// Rows may have been given numbers that no reply has told.
+    pub(super) unnumbered: bool,
+    /// The transaction in which they were is over: the last of them is still to be asked for.
+    pub(super) asks_number: bool,
+    /// The variables that the statement under way sets, if the list of what is told is among them.
+    pub(super) narrows: Option<Vec<Box<str>>>,
+    /// Every COMMIT and ROLLBACK ends the connection that does not say otherwise.
+    pub(super) always_releases: bool,
+    /// The client has had the connection ended.
+    pub(super) released: bool,
+    /// A transaction is open in which nothing may be written.
+    pub(super) read_only: bool,
     /// How texts are read by the session's SQL mode.
     pub(super) quoting: Quoting,
     pub(super) charset_trusted: bool,
 }
+
+/// Asks for the number that a row was given last.
+const NUMBER: &str = "SELECT LAST_INSERT_ID()";
 
 /// Client character sets in which a byte of ASCII may be the tail of another character.
 const UNSAFE_CHARSETS: [&str; 5] = ["sjis", "cp932", "gbk", "gb18030", "big5"];
@@ -145,6 +170,10 @@ impl MyTracker {
                         _ => {}
                     }
                 }
+            }
+            "completion_type" => {
+                let value = value.trim_start_matches('\'');
+                self.always_releases = value == "2" || value.eq_ignore_ascii_case("release");
             }
             "character_set_client" => {
                 self.charset_trusted = !UNSAFE_CHARSETS.contains(&value.trim_start_matches('\''));
@@ -212,6 +241,13 @@ impl Tracker for MyTracker {
             diagnosis: Diagnosis::Nothing,
             written: Written::default(),
             warned: false,
+            asks: Asks::default(),
+            unnumbered: false,
+            asks_number: false,
+            narrows: None,
+            always_releases: false,
+            released: false,
+            read_only: false,
             quoting: Quoting::USUAL,
             charset_trusted: true,
         };
@@ -286,6 +322,11 @@ impl Tracker for MyTracker {
             self.owed.push_back(Owed::Warnings);
             self.diagnosis = Diagnosis::fetching();
         }
+        if std::mem::take(&mut self.asks_number) && self.owed.iter().all(Owed::is_ours) && !self.muted {
+            memory.last_by = (0, 0);
+            super::own::query(NUMBER, memory.takes_attributes(), out);
+            self.owed.push_back(Owed::InsertId);
+        }
         if self.pending.is_none() || self.owed.iter().any(|owed| matches!(owed, Owed::Prepare { .. })) {
             return Ok(());
         }
@@ -310,6 +351,7 @@ impl Tracker for MyTracker {
 
     fn note_idle(&mut self, idle: bool) {
         self.txn = if idle { TxnStatus::Idle } else { TxnStatus::Open };
+        self.unnumbered &= !idle;
     }
 
     fn is_reset(&self, request: &[u8]) -> bool {
@@ -361,6 +403,8 @@ impl Tracker for MyTracker {
         (self.goes_on, self.out, self.file, self.more_frames, self.open, self.muted) =
             (false, false, false, false, false, false);
         (self.locked, self.one_shot, self.warned) = (false, false, false);
+        (self.unnumbered, self.asks_number, self.read_only) = (false, false, false);
+        self.narrows = None;
         for slot in self.slots.values_mut() {
             (slot.cursor, slot.long) = (false, false);
         }
@@ -371,7 +415,7 @@ impl Tracker for MyTracker {
     }
 
     fn is_over(&self) -> bool {
-        self.owed.is_empty() && !self.is_open() && self.pending.is_none() && !self.warned
+        self.owed.is_empty() && !self.is_open() && self.pending.is_none() && !self.warned && !self.asks_number
     }
 
     fn is_open(&self) -> bool {
@@ -411,6 +455,9 @@ impl Tracker for MyTracker {
         }
         if self.one_shot {
             held = held.union(Held::NEXT_TRANSACTION);
+        }
+        if self.released {
+            held = held.union(Held::UNKNOWN);
         }
         if self.slots.values().any(|slot| slot.cursor) {
             held = held.union(Held::HOLD_CURSOR);
