@@ -292,3 +292,34 @@ fn writes_in_a_read_only_transaction(stage: &Stage) {
         session.query("DELETE FROM unwritten").ok();
     }
 }
+
+/// Somebody who has drawn nothing is told nothing; from then on, who draws keeps what is told.
+#[test]
+fn mariadb_sequences_tell_who_drew() {
+    let stage = stage(Make::MariaDb);
+    stage.cluster.prepare("CREATE SEQUENCE told");
+    let mut ours: Vec<_> = (0..3).map(|_| stage.session()).collect();
+    for one in &mut ours {
+        assert_eq!(one.query("SET SESSION max_sort_length = 77").error, None);
+        one.query("SELECT NEXTVAL(told)").ok();
+        one.query("SELECT NEXT VALUE FOR told").ok();
+    }
+    for is_prepared in [false, true] {
+        let mut other = stage.session();
+        for ask in ["SELECT LASTVAL(told)", "SELECT PREVIOUS VALUE FOR told"] {
+            let reply = run(&mut other, is_prepared, ask);
+            assert_eq!(reply.rows, vec![vec![None::<String>]], "{ask}: another client's value is seen");
+        }
+        assert_eq!(other.value("SELECT @@max_sort_length"), "1024");
+    }
+    for is_prepared in [false, true] {
+        let drawn: Vec<String> = ours.iter_mut().map(|one| one.value("SELECT NEXTVAL(told)")).collect();
+        for (one, drawn) in ours.iter_mut().zip(&drawn) {
+            for ask in ["SELECT LASTVAL(told)", "SELECT PREVIOUS VALUE FOR told"] {
+                let reply = run(one, is_prepared, ask);
+                assert_eq!(reply.rows, vec![vec![Some(drawn.clone())]], "{ask}");
+            }
+            assert_eq!(one.value("SELECT @@max_sort_length"), "77");
+        }
+    }
+}

@@ -232,6 +232,11 @@ impl<P: Protocol> Session<P> {
                 }
             };
             let on_replica = matches!(landed, Landed::Replica | Landed::ReplicaStale);
+            // Settings come after: MariaDB forgets them as well.
+            if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
+                exclude = self.lose_lease();
+                continue;
+            }
             let restored = if self.is_restored() { Ok(()) } else { self.restore().await };
             match restored {
                 Ok(()) => {}
@@ -262,10 +267,6 @@ impl<P: Protocol> Session<P> {
             }
             if self.is_concerned(judged) {
                 self.prick_ears(judged, request.len).await?;
-            }
-            if judged.effects.contains(router::Effects::SEQUENCE_ASKED) && !self.forget_sequences().await {
-                exclude = self.lose_lease();
-                continue;
             }
             if self.is_overtaken() {
                 // Since it was lent. Nothing of the client's was sent yet.

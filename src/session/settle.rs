@@ -180,7 +180,9 @@ impl<P: Protocol> Session<P> {
     pub(super) async fn forget_sequences(&mut self) -> bool {
         self.service.sequences_asked.store(true, Relaxed);
         let Some(lease) = &mut self.lease else { return false };
-        errand::run(lease, &Errand::DiscardSequences, self.client.outbox.space()).await.is_ok()
+        let done = errand::run(lease, &Errand::DiscardSequences, self.client.outbox.space()).await;
+        lease.memory.sequences_discarded();
+        done.is_ok()
     }
 
     /// Nobody can say which settings were left: all are reset before another gets the backend.

@@ -387,6 +387,12 @@ impl crate::tracker::Memory for MyMemory {
         self.wiped();
     }
 
+    fn sequences_discarded(&mut self) {
+        if self.is_mariadb {
+            self.wiped();
+        }
+    }
+
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.prepared.clear();

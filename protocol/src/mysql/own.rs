@@ -67,12 +67,12 @@ pub(super) fn encode(errand: &Errand<'_>, memory: &MyMemory, out: &mut Vec<u8>) 
             reply.simple(1);
         }
         // There is nothing of the kind to forget.
-        Errand::DiscardSequences => {
+        Errand::DiscardSequences if !memory.is_mariadb => {
             put(out, &[command::PING], b"");
             reply.simple(1);
         }
-        // The database has no smaller way back to its own settings.
-        Errand::Discard | Errand::ResetSettings => {
+        // The databases have no smaller way back to their own settings, or to sequences that told nothing.
+        Errand::Discard | Errand::ResetSettings | Errand::DiscardSequences => {
             put(out, &[command::RESET_CONNECTION], b"");
             put(out, &[command::SET_OPTION, 1, 0], b"");
             if memory.schema.is_some() {

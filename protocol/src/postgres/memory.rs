@@ -170,6 +170,8 @@ impl crate::tracker::Memory for PgMemory {
         self.settings = Settings::default();
     }
 
+    fn sequences_discarded(&mut self) {}
+
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.deallocated();

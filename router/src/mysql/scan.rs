@@ -269,7 +269,9 @@ impl<'a> Scan<'a> {
             4 if is(word, b"lock") => self.danger(Reason::Locking),
             5 if is(word, b"share") && is(before, b"for") => self.locks_rows(),
             5 if is(word, b"value") && is_any(before, &[b"next", b"previous"]) => {
-                self.found.reads_last |= is(before, b"previous");
+                let asks = is(before, b"previous");
+                self.found.reads_last |= asks;
+                self.found.effects |= if asks { Effects::SEQUENCE_ASKED } else { Effects::SEQUENCE };
                 self.danger(Reason::SideEffect);
             }
             6 if is(word, b"select") => {
@@ -429,9 +431,10 @@ impl<'a> Scan<'a> {
             }
             b"lastval" => {
                 self.found.reads_last = true;
-                (Reason::SideEffect, Effects::empty())
+                (Reason::SideEffect, Effects::SEQUENCE_ASKED)
             }
-            b"nextval" | b"setval" | b"uuid_short" => (Reason::SideEffect, Effects::empty()),
+            b"nextval" | b"setval" => (Reason::SideEffect, Effects::SEQUENCE),
+            b"uuid_short" => (Reason::SideEffect, Effects::empty()),
             b"spider_direct_sql" | b"spider_bg_direct_sql" => (Reason::SideEffect, Effects::UNKNOWN),
             _ => (Reason::ServerState, Effects::empty()),
         };
