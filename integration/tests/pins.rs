@@ -138,6 +138,18 @@ fn what_a_sequence_told_is_told_to_nobody_else() {
         assert_eq!(two.query("SELECT currval('s')").code(), "55000", "another client's value is seen");
         assert_eq!(two.query("SELECT lastval()").code(), "55000", "another client's value is seen");
     }
+    // In a transaction as well; what it has drawn there itself it is told.
+    let mut three = stage.proxy.session();
+    for ask in ["SELECT lastval()", "SELECT currval('s')"] {
+        three.query("BEGIN").ok();
+        three.query("SELECT count(*) FROM t").ok();
+        assert_eq!(three.execute(ask, &[]).code(), "55000", "another client's value is seen");
+        three.query("ROLLBACK").ok();
+    }
+    three.query("BEGIN; INSERT INTO t (n) VALUES (1)").ok();
+    assert_eq!(three.value("SELECT lastval()"), three.value("SELECT currval('t_id_seq')"));
+    three.query("ROLLBACK").ok();
+    drop(three);
     // Once somebody has asked for what a sequence told, sessions that use one keep their backend.
     assert_eq!(one.value("SELECT nextval('s')"), "2");
     assert_eq!(two.value("SELECT nextval('s')"), "3");
@@ -149,7 +161,7 @@ fn what_a_sequence_told_is_told_to_nobody_else() {
     two.query("INSERT INTO t (n) VALUES (1)").ok();
     assert_eq!(
         (one.value("SELECT lastval()"), two.value("SELECT lastval()")),
-        ("1".to_owned(), "2".to_owned())
+        ("2".to_owned(), "3".to_owned())
     );
     await_pinned(&stage, "sequence", 2);
     one.query("DISCARD ALL").ok();

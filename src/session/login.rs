@@ -274,6 +274,7 @@ async fn open<P: Protocol>(gate: &Gate<P>, mut client: Client, mut login: P::Log
         on_primary: false,
         lease: None,
         saw: false,
+        drew: false,
         effects: Effects::empty(),
         held: Held::empty(),
         shown: Held::empty(),

@@ -105,6 +105,8 @@ pub struct Session<P: Protocol> {
     lease: Option<Lease<P>>,
     /// It has a transaction open, in which it has seen what is no part of its freshness yet.
     saw: bool,
+    /// Whether a sequence may have been used since the lease was taken.
+    drew: bool,
     /// What the requests since the lease was taken may have left on the backend.
     effects: Effects,
     /// What is known to be left there: while it is not empty, the session is pinned.

@@ -9,7 +9,7 @@ use super::errand::Trouble;
 use super::exchange::{Attempt, Chances};
 use super::hold;
 use super::judge::{Judgement, Seen, judge};
-use super::settle::Left;
+use super::settle::{Left, lost};
 use super::slot::Killed;
 use super::{End, Session};
 use crate::violations::{Side, constant};
@@ -190,6 +190,10 @@ impl<P: Protocol> Session<P> {
             self.drop_lease();
             return Err(End::Fault(Fault::fatal(Cause::BackendLost, message)));
         }
+        if self.may_hear_of_others_sequences(judged) && !self.forget_sequences().await {
+            return Err(lost());
+        }
+        self.drew |= !judged.repeatable;
         let mut exchange = self.open_exchange(request, Chances::default(), started)?;
         match poll_fn(|cx| self.poll_exchange(cx, &mut exchange)).await? {
             Attempt::Done => {}
@@ -274,6 +278,7 @@ impl<P: Protocol> Session<P> {
                 now = Instant::now();
                 continue;
             }
+            self.drew = !judged.repeatable;
             let bytes = self.client.inbox.get(..request.len).unwrap_or_default();
             let opening = if on_replica { self.opening_text(judged, bytes) } else { None };
             let retry: Option<fn(&[u8; 5]) -> bool> = match on_replica {

@@ -176,6 +176,14 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Whether it asks, in a transaction say, for what the session's own sequences cannot have told on this backend.
+    pub(super) fn may_hear_of_others_sequences(&self, judged: &Judgement) -> bool {
+        judged.effects.contains(Effects::SEQUENCE_ASKED)
+            && !self.drew
+            && !self.hold.kept.contains(Held::SEQUENCE)
+            && self.lease.as_ref().is_some_and(|lease| lease.memory.discards_sequences_alone())
+    }
+
     /// Makes the backend forget what sequences told to others. False if it is lost.
     pub(super) async fn forget_sequences(&mut self) -> bool {
         self.service.sequences_asked.store(true, Relaxed);
@@ -412,6 +420,6 @@ async fn wipe<P: Protocol>(lease: &mut Lease<P>, in_transaction: bool) -> bool {
     matches!(clean.await, Ok(Some(())))
 }
 
-fn lost() -> End {
+pub(super) fn lost() -> End {
     End::Fault(Fault::fatal(Cause::BackendLost, "the database was lost after the statement had ended"))
 }

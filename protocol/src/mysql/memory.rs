@@ -387,6 +387,10 @@ impl crate::tracker::Memory for MyMemory {
         self.wiped();
     }
 
+    fn discards_sequences_alone(&self) -> bool {
+        !self.is_mariadb
+    }
+
     fn sequences_discarded(&mut self) {
         if self.is_mariadb {
             self.wiped();

@@ -170,6 +170,10 @@ impl crate::tracker::Memory for PgMemory {
         self.settings = Settings::default();
     }
 
+    fn discards_sequences_alone(&self) -> bool {
+        true
+    }
+
     fn sequences_discarded(&mut self) {}
 
     fn wiped(&mut self) {
