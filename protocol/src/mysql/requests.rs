@@ -13,6 +13,7 @@ use super::flags::{capability as cap, command};
 use super::frame::{self, FULL};
 use super::last::{self, Asks};
 use super::memory::MyMemory;
+use super::messages::LAST_GTID;
 use super::narrowed;
 use super::own;
 use super::statements::Statement;
@@ -246,9 +247,11 @@ impl MyTracker {
         }
     }
 
-    /// The list of what is told is shortened. Between transactions what is not told with it can be asked for.
+    /// The list of what is told is shortened. Between transactions what is not told with it can be asked for. Who asks
+    /// for transactions keeps its list, which says so.
     fn minds_narrowing(&mut self, text: &[u8]) {
-        if self.txn == TxnStatus::Idle {
+        let listens = text.windows(LAST_GTID.len()).any(|word| word.eq_ignore_ascii_case(LAST_GTID));
+        if self.txn == TxnStatus::Idle && !listens {
             self.narrows = narrowed::assigned(text);
         }
     }
