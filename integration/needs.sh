@@ -40,6 +40,10 @@ need_mariadb() {
     install_idle mariadb-server mariadb-client
 }
 
+need_sysbench() {
+    command -v sysbench >/dev/null || install sysbench
+}
+
 # What Python's drivers on MariaDB's C connector are built with.
 need_c_connector() {
     command -v mariadb_config >/dev/null && command -v pkg-config >/dev/null && return

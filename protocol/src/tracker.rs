@@ -121,10 +121,9 @@ pub trait Memory: Send + 'static {
     fn ran_errand(&mut self);
     /// `Errand::ResetSettings` has run: forgets what that wiped out.
     fn settings_reset(&mut self);
-    /// Whether `Errand::DiscardSequences` leaves all else as it is, an open transaction too.
+    /// Whether `Errand::DiscardSequences` leaves all else as it is, an open transaction too. It returns the connection to a
+    /// fresh state where it does not.
     fn discards_sequences_alone(&self) -> bool;
-    /// `Errand::DiscardSequences` has run: forgets what that wiped out beside them.
-    fn sequences_discarded(&mut self);
     /// Forgets all that a return to a fresh state wipes out.
     fn wiped(&mut self);
     /// The values that the database reports: those of the sign-in, and what it has reported since.

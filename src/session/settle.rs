@@ -189,7 +189,9 @@ impl<P: Protocol> Session<P> {
         self.service.sequences_asked.store(true, Relaxed);
         let Some(lease) = &mut self.lease else { return false };
         let done = errand::run(lease, &Errand::DiscardSequences, self.client.outbox.space()).await;
-        lease.memory.sequences_discarded();
+        if !lease.memory.discards_sequences_alone() {
+            lease.memory.wiped();
+        }
         done.is_ok()
     }
 

@@ -391,12 +391,6 @@ impl crate::tracker::Memory for MyMemory {
         !self.is_mariadb
     }
 
-    fn sequences_discarded(&mut self) {
-        if self.is_mariadb {
-            self.wiped();
-        }
-    }
-
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.prepared.clear();

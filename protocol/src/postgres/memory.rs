@@ -174,8 +174,6 @@ impl crate::tracker::Memory for PgMemory {
         true
     }
 
-    fn sequences_discarded(&mut self) {}
-
     fn wiped(&mut self) {
         self.settings = Settings::default();
         self.deallocated();
